@@ -1,4 +1,4 @@
-# make setup | run | test | bench | lock: each does everything it needs, from a fresh clone.
+# make setup | run | test | bench | lock | clean: each does everything it needs, from a fresh clone.
 # Needs: Python >= 3.11, a C++ compiler, and network to the Python registry (the first time only).
 PYTHON ?= python3
 PROFILE ?= demo
@@ -16,3 +16,29 @@ setup: .venv/.ready
 	$(BIN)/uv pip sync --python $(BIN)/python --require-hashes --quiet requirements.lock
 	$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --no-build-isolation --editable .
 	touch $@
+
+# All notebooks, what is stale of them: figures/$(PROFILE), report/generated/$(PROFILE).
+run: setup
+	$(BIN)/m5 run --profile $(PROFILE)
+
+# Fast first; the slow part runs every notebook on the drawn world twice. Ends with what was checked.
+test: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m pytest -m "not slow" --junitxml=build/tests/fast.xml
+	$(BIN)/python -m pytest -m slow --junitxml=build/tests/slow.xml
+	$(BIN)/python tests/checked.py build/tests/fast.xml build/tests/slow.xml
+
+# Speed and memory as ratios within one process: a table, and report/generated/bench.json.
+bench: setup
+	$(BIN)/python -m tests.benchmarks
+
+# Pin the newest versions that pyproject.toml allows; then put the versions into environment.yml (a test tells).
+lock:
+	test -x $(BIN)/uv || $(MAKE) setup
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --upgrade --generate-hashes --no-header --no-annotate --no-emit-index-url --quiet --output-file requirements.lock
+
+# What can be made again; .venv stays.
+clean:
+	rm -rf build data/demo data/cache figures/demo report/generated/demo

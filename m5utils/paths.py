@@ -4,6 +4,8 @@ Knows the folders of the project, the `M5_*` settings and how to hash, lock and 
 Must not know what is in them.
 """
 
+import ast
+import functools
 import hashlib
 import json
 import os
@@ -11,8 +13,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import ModuleType
+from typing import IO
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
@@ -106,22 +110,27 @@ def publish_json(path: Path, value: object) -> None:
 def lock(path: Path, doing: str) -> Iterator[None]:
     """Wait while another process holds `path`, saying so once; it only saves double work.
 
-    The lock goes with its process, however that ends. Where locks cannot be had (Windows, some cluster
-    file systems) both run, and both results are the same.
+    The lock goes with its process, however that ends. Where locks cannot be had (Windows, a read-only
+    folder, some cluster file systems) both run, and both results are the same.
     """
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as handle:
+    with ExitStack() as held:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"another run is {doing}: waiting for it", file=sys.stderr, flush=True)
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            import fcntl
+
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle = held.enter_context(path.open("a"))
+            _wait_for(handle, doing, fcntl)
+        except (ImportError, OSError) as error:
+            print(f"no lock on {path} ({error}): going on without", file=sys.stderr, flush=True)
         yield
+
+
+def _wait_for(handle: IO, doing: str, fcntl: ModuleType) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print(f"another run is {doing}: waiting for it", file=sys.stderr, flush=True)
+        fcntl.flock(handle, fcntl.LOCK_EX)
 
 
 def sha256(path: Path) -> str:
@@ -134,6 +143,32 @@ def key_of(value: object) -> str:
     """A 16-digit key of anything that JSON can hold: equal values, equal keys."""
     text = json.dumps(value, sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@functools.cache
+def meaning(source: str) -> str:
+    """A key of what Python source does: layout, comments and docstrings do not count."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        if documented and ast.get_docstring(node, clean=False) is not None:
+            del node.body[0]
+    return key_of(_plain(tree))
+
+
+def _plain(node: object) -> object:
+    """A syntax tree as lists and text; empty fields are left out, because newer Pythons add some."""
+    if isinstance(node, list):
+        return [_plain(item) for item in node]
+    if isinstance(node, ast.AST):
+        fields = [[name, _plain(value)] for name, value in ast.iter_fields(node) if value not in (None, [])]
+        return [type(node).__name__, *fields]
+    return repr(node)
+
+
+def code_key(*modules: ModuleType) -> str:
+    """A key of what these modules do; part of the key of everything they make."""
+    return key_of([meaning(Path(module.__file__).read_text(encoding="utf-8")) for module in modules])
 
 
 def content_hashes(files: Sequence[Path]) -> list[str]:

@@ -30,6 +30,7 @@ class Profile:
         image_encoder: Name of the frozen backbone, see `m5utils.encoders.image.BACKBONES`.
         image_sizes: Side lengths, in pixels, at which every image is encoded.
         finetune_size: Side length, in pixels, of the training crops of a whole network.
+        finetune_views: Cropped and mirrored views of every training image that are cached for it.
         finetune_epochs: Passes over the training images when a whole network is trained.
         epochs: Passes over the cached features when a head is trained.
         seeds: Repetitions of every training; tables give mean and standard deviation over them.
@@ -43,6 +44,7 @@ class Profile:
     image_encoder: str
     image_sizes: tuple[int, ...]
     finetune_size: int
+    finetune_views: int
     finetune_epochs: int
     epochs: int = 15
     seeds: int = 3
@@ -60,7 +62,8 @@ PROFILES = {
             image_encoder="efficientnet_lite0",
             image_sizes=(224,),
             finetune_size=128,
-            finetune_epochs=1,
+            finetune_views=2,
+            finetune_epochs=2,
         ),
         Profile(
             name="lab",
@@ -68,6 +71,7 @@ PROFILES = {
             image_encoder="efficientnet_lite0",
             image_sizes=(224, 256, 320),
             finetune_size=224,
+            finetune_views=6,
             finetune_epochs=4,
         ),
         Profile(
@@ -76,6 +80,7 @@ PROFILES = {
             image_encoder="resnet50",
             image_sizes=(224, 256, 320),
             finetune_size=224,
+            finetune_views=10,
             finetune_epochs=10,
         ),
     )
@@ -174,7 +179,9 @@ def commit() -> str:
 
 def versions(*packages: str) -> dict[str, str]:
     """The installed versions of Python and these packages."""
-    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages}
+    return {"python": platform.python_version()} | {
+        name: importlib.metadata.version(name) for name in packages
+    }
 
 
 def progress(items: Iterable, total: int, doing: str, unit: str = "it") -> Iterator:

@@ -1,0 +1,83 @@
+"""`m5 ...`: reads the command line, calls the package, prints what went wrong. Thin."""
+
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+ProfileName = Annotated[str, typer.Option("--profile", help="demo (the default), lab or course.")]
+
+
+@contextmanager
+def _errors_in_one_line() -> Iterator[None]:
+    """What a user can mend is said in a sentence; anything else keeps its traceback."""
+    try:
+        yield
+    except (ValueError, FileNotFoundError, PermissionError) as error:
+        print(f"m5: {error}", file=sys.stderr)
+        raise typer.Exit(1) from error
+
+
+@app.callback()
+def m5() -> None:
+    """Image and image-text retrieval: run the notebooks, encode ahead of them, look what is there."""
+
+
+@app.command()
+def run(
+    notebooks: Annotated[list[str] | None, typer.Argument(help="Numbers, 02 07 ...; all if none.")] = None,
+    profile: ProfileName = "demo",
+    parameters: Annotated[list[str] | None, typer.Option("-p", help="name=value; repeatable.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Run them even if they are up to date.")] = False,
+) -> None:
+    """Bring the notebooks up to date: only what is stale, in order, several at once where there are cores.
+
+    Logs and executed copies go to build/PROFILE, figures to figures/PROFILE, numbers and tables to
+    report/generated/PROFILE. Stop it or kill it at any time: the same command goes on from there.
+
+    On a cluster, a job script holds `m5 run --profile course` as it stands (one allocation, several cores).
+    """
+    from m5utils import run as runner
+
+    with _errors_in_one_line():
+        raise typer.Exit(runner.run(notebooks or [], profile, parameters or [], force))
+
+
+@app.command()
+def encode(
+    profile: ProfileName = "demo",
+    shard: Annotated[str, typer.Option(help="i/n: part i of 1..n, for a SLURM array.")] = "1/1",
+) -> None:
+    """Encode every image of the profile into the cache, or one part of them on each of n machines.
+
+    sbatch --array=1-8 ... --wrap 'm5 encode --profile course --shard $SLURM_ARRAY_TASK_ID/8'
+    """
+    from m5utils import job
+
+    with _errors_in_one_line():
+        match = re.fullmatch(r"(\d+)/(\d+)", shard)
+        part, parts = map(int, match.groups()) if match else (0, 0)
+        if not 1 <= part <= parts:
+            raise ValueError(f"--shard {shard}: expected i/n with 1 <= i <= n")
+        job.encode(profile, part, parts)
+
+
+@app.command()
+def doctor(profile: ProfileName = "demo") -> None:
+    """Say what is installed, found and missing, which kernel and device; exit 1 if the profile cannot run."""
+    from m5utils import doctor as examiner
+
+    with _errors_in_one_line():
+        findings = examiner.examine(profile)
+    for finding in findings:
+        print(finding)
+    raise typer.Exit(int(any(finding.fatal for finding in findings)))
+
+
+if __name__ == "__main__":
+    app()

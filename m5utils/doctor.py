@@ -1,0 +1,122 @@
+"""Look at this machine: what is installed, found and missing for a profile.
+
+Knows the lock file, the settings and the encoders' names. Must not change or download anything.
+"""
+
+import dataclasses
+import importlib.metadata
+import platform
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+from m5utils import paths, runtime
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report; `fatal` if the profile cannot run like this."""
+
+    what: str
+    detail: str
+    fatal: bool = False
+
+    def __str__(self) -> str:
+        """The line as it is printed."""
+        return f"{'MISSING' if self.fatal else 'ok':8}{self.what:18}{self.detail}"
+
+
+def examine(profile_name: str) -> list[Finding]:
+    """Everything `m5 doctor` prints, in order.
+
+    Raises:
+        ValueError: If there is no such profile.
+    """
+    profile = runtime.profile(profile_name)
+    findings = [
+        Finding("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
+        Finding("kernel", f"python3 is {sys.executable}, whatever kernels are installed"),
+        Finding("device", f"{runtime.device()}, {profile.threads} threads"),
+        *_packages(paths.ROOT / "requirements.lock"),
+        *_datasets(profile),
+        _encoder(profile),
+        _cache(paths.cache()),
+    ]
+    if sys.platform == "darwin":
+        advice = "torch and faiss each bring an OpenMP: if a notebook dies, set KMP_DUPLICATE_LIB_OK=TRUE"
+        findings.append(Finding("macOS", advice))
+    return findings
+
+
+def pinned(lock: Path) -> dict[str, str]:
+    """The version of every package that the lock file pins for this machine, by its normal name."""
+    lines = (line.rstrip("\\ \n") for line in lock.read_text(encoding="utf-8").splitlines())
+    requirements = [Requirement(line) for line in lines if line[:1].isalnum()]
+    return {
+        requirement.name.lower().replace("_", "-"): str(requirement.specifier).removeprefix("==")
+        for requirement in requirements
+        if requirement.marker is None or requirement.marker.evaluate()
+    }
+
+
+def _packages(lock: Path) -> Iterator[Finding]:
+    """Packages the project needs itself are fatal if missing; another version than the lock's is told."""
+    other, same = [], 0
+    for name, version in pinned(lock).items():
+        got = _installed(name)
+        same += got == version
+        if got not in (None, version):
+            other.append(f"{name} {got} (lock: {version})")
+    yield Finding("packages", f"{same} as in requirements.lock")
+    if other:
+        yield Finding("packages", f"{len(other)} of another version: {', '.join(other)}")
+    for text in importlib.metadata.requires("m5utils") or []:
+        needed = Requirement(text)
+        here = needed.marker is None or needed.marker.evaluate({"extra": ""})
+        if here and _installed(needed.name) is None:
+            yield Finding(needed.name, "is not installed: run `make setup`", fatal=True)
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _datasets(profile: runtime.Profile) -> Iterator[Finding]:
+    """Every value of the profile that names an `M5_*` folder."""
+    for field in dataclasses.fields(profile):
+        value = getattr(profile, field.name)
+        if value == "demo":
+            yield Finding(field.name, "drawn, nothing to download")
+        elif isinstance(value, str) and value.startswith("M5_"):
+            try:
+                yield Finding(field.name, f"{value} = {paths.dataset_root(value)}")
+            except FileNotFoundError as error:
+                yield Finding(field.name, str(error), fatal=True)
+
+
+def _encoder(profile: runtime.Profile) -> Finding:
+    """Whether the weights of the profile's encoder are here: it is built, as a notebook would."""
+    from m5utils.encoders.image import image_encoder
+
+    try:
+        encoder = image_encoder(profile.image_encoder, profile.image_sizes[0])
+    except (OSError, ValueError, ImportError) as error:
+        return Finding("encoder", str(error), fatal=True)
+    return Finding("encoder", f"{profile.image_encoder}, {encoder.dim} dimensions")
+
+
+def _cache(folder: Path) -> Finding:
+    """Whether the cache can be written."""
+    try:
+        with paths.published(folder / "doctor") as part:
+            part.write_text("m5 doctor wrote this", encoding="utf-8")
+        (folder / "doctor").unlink()
+    except OSError as error:
+        return Finding("cache", f"{folder}: {error}. Set M5_CACHE to a folder you can write to.", fatal=True)
+    return Finding("cache", str(folder))

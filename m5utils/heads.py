@@ -1,0 +1,59 @@
+"""What turns a backbone's features into the embeddings that are compared.
+
+Knows feature vectors. Must not know images, labels or losses.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class Head(nn.Module):
+    """Standardise, project, and (unless it learns a Mahalanobis matrix) normalise.
+
+    Mean and scale of every feature are taken from the features the head is made for, and stored with it.
+    """
+
+    def __init__(self, features: Tensor, layers: nn.Module, normalise: bool = True) -> None:
+        """Keep the statistics of (n, in_dim) `features` and the layers that follow."""
+        super().__init__()
+        self.layers, self.normalise = layers, normalise
+        self.register_buffer("mean", features.mean(dim=0))
+        self.register_buffer("scale", features.std(dim=0).clamp_min(1e-6))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(n, in_dim) features to (n, out_dim) embeddings, of length 1 if the head normalises."""
+        projected = self.layers((features - self.mean) / self.scale)
+        return functional.normalize(projected) if self.normalise else projected
+
+
+def linear(features: Tensor, dim: int = 256, normalise: bool = True) -> Head:
+    """One linear layer: (n, in_dim) to (n, dim)."""
+    return Head(features, nn.Linear(features.shape[1], dim, bias=False), normalise)
+
+
+def hidden(features: Tensor, dim: int = 256, width: int = 512) -> Head:
+    """Linear, ReLU, linear: the head the peers put on top of their backbones."""
+    layers = nn.Sequential(nn.Linear(features.shape[1], width), nn.ReLU(), nn.Linear(width, dim))
+    return Head(features, layers)
+
+
+def whitening(features: Tensor, dim: int = 256) -> Head:
+    """PCA whitening, learned without a label: rotate to the principal axes, give each the variance 1.
+
+    Raises:
+        ValueError: If `dim` exceeds what (n, in_dim) features can span.
+
+    Reference: Jégou, Chum, ECCV 2012.
+    """
+    n, in_dim = features.shape
+    if dim > min(n - 1, in_dim):
+        raise ValueError(
+            f"{n} features of {in_dim} dimensions span at most {min(n - 1, in_dim)}; asked for {dim}."
+        )
+    head = linear(features, dim)
+    standard = (features - head.mean) / head.scale
+    _, singular, axes = torch.linalg.svd(standard.double(), full_matrices=False)
+    whiten = axes[:dim] / singular[:dim, None] * (n - 1) ** 0.5
+    head.layers.weight.data = whiten.to(features.dtype)
+    return head.requires_grad_(False)

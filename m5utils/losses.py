@@ -1,0 +1,164 @@
+"""What training pulls together and pushes apart: losses and miners for labelled images.
+
+Knows embeddings and labels. Must not know where they come from. Losses, distances and miners are
+pytorch-metric-learning's; the quadruplet loss, which it does not have, is ours.
+Slides: P4, "Training strategies for image retrieval" and "Interesting features to analyze", 1.
+"""
+
+from collections.abc import Callable
+
+import torch
+from pytorch_metric_learning import distances, miners
+from pytorch_metric_learning import losses as pml
+from pytorch_metric_learning.utils.loss_and_miner_utils import get_all_triplets_indices
+from torch import Tensor, nn
+from torch.nn import functional
+
+DISTANCES = ("cosine", "euclidean", "mahalanobis")
+MINERS = ("all", "semihard", "hard", "hardest", "random")
+
+
+def distance(name: str) -> distances.BaseDistance:
+    """A distance (or similarity) between embeddings, by the name the slides use.
+
+    "cosine" and "euclidean" compare unit vectors: they order a gallery alike and differ in the gradient.
+    "mahalanobis" is the Euclidean distance between *unnormalised* outputs of a linear head L:
+    |L(x - y)|² = (x - y)ᵀ LᵀL (x - y), so learning L is learning the matrix.
+
+    Raises:
+        ValueError: If there is no such distance.
+    """
+    if name == "cosine":
+        return distances.CosineSimilarity()
+    if name not in DISTANCES:
+        raise ValueError(f"expected a distance out of {', '.join(DISTANCES)}; got {name!r}")
+    return distances.LpDistance(p=2, normalize_embeddings=name == "euclidean")
+
+
+def contrastive(margin: float = 0.5, measured_by: str = "euclidean") -> nn.Module:
+    """The siamese loss: d for a pair of one class, max(0, margin - d) for a pair of two.
+
+    With "cosine" a pair of one class wants similarity 1, one of two at most 1 - margin. The hinges are
+    linear, as in pytorch-metric-learning; the paper squares them.
+
+    Reference: Hadsell, Chopra, LeCun, CVPR 2006. Slides: P4 (b).
+    """
+    between = distance(measured_by)
+    wanted = (1.0, 1.0 - margin) if between.is_inverted else (0.0, margin)
+    return pml.ContrastiveLoss(*wanted, distance=between)
+
+
+def triplet(margin: float = 0.2, measured_by: str = "euclidean", mined_by: str = "semihard") -> nn.Module:
+    """max(0, d(anchor, positive) - d(anchor, negative) + margin), averaged over the triplets not yet at 0.
+
+    `mined_by` chooses the triplets of the batch, see `miner`; "random" draws one positive and one
+    negative for every anchor.
+
+    Reference: Schroff, Kalenichenko, Philbin, CVPR 2015. Slides: P4 (c).
+    """
+    between = distance(measured_by)
+    if mined_by == "random":
+        return pml.TripletMarginLoss(margin, distance=between, triplets_per_anchor=1)
+    return Mined(pml.TripletMarginLoss(margin, distance=between), miner(mined_by, margin, measured_by))
+
+
+def miner(name: str, margin: float, measured_by: str) -> Callable[[Tensor, Tensor], tuple[Tensor, ...]]:
+    """Which triplets of a batch to learn from: a function of (embeddings, labels) to three index tensors.
+
+    | name | triplets (d₊ to the positive, d₋ to the negative) |
+    |---|---|
+    | all | every one with d₋ - d₊ < margin |
+    | semihard | those of them with d₋ > d₊ |
+    | hard | those of them with d₋ ≤ d₊ |
+    | hardest | per anchor, the farthest positive and the nearest negative (Hermans 2017) |
+
+    Raises:
+        ValueError: If there is no such miner; "random" is no miner but a setting of `triplet`.
+    """
+    if name == "hardest":
+        return miners.BatchHardMiner(distance=distance(measured_by))
+    if name not in MINERS or name == "random":
+        raise ValueError(f"expected a miner out of all, semihard, hard, hardest; got {name!r}")
+    return miners.TripletMarginMiner(margin, type_of_triplets=name, distance=distance(measured_by))
+
+
+class Mined(nn.Module):
+    """A loss on what a miner finds in the batch."""
+
+    def __init__(self, loss: nn.Module, mine: Callable[[Tensor, Tensor], tuple[Tensor, ...]]) -> None:
+        """Keep the loss and its miner."""
+        super().__init__()
+        self.loss, self.mine = loss, mine
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """The loss of (n, dim) embeddings with (n,) labels; 0, with a gradient of 0, if nothing is found."""
+        return self.loss(embeddings, labels, self.mine(embeddings, labels))
+
+
+def quadruplet(
+    embeddings: Tensor, labels: Tensor, margin: float = 0.5, second_margin: float = 0.25
+) -> Tensor:
+    """The triplet term plus one that also pushes negatives of two other classes away from each other.
+
+    mean max(0, d²(a,p) - d²(a,n) + margin) + mean max(0, d²(a,p) - d²(n,m) + second_margin), over the terms
+    that are not 0, with m a member of a class that is neither the anchor's nor n's. All triplets of the
+    batch are used; each n has one m, the member of its batch that lies nearest (the hardest one).
+
+    Args:
+        embeddings: (n, dim), normalised here.
+        labels: (n,) class numbers.
+        margin: Of the triplet term, in squared distance.
+        second_margin: Of the second term; smaller, as in the paper.
+
+    Returns:
+        A scalar, 0 with a gradient of 0 if the batch holds no triplet; batches of fewer than three classes
+        have the first term only.
+
+    Reference: Chen, Chen, Zhang, Huang, CVPR 2017. Slides: P4, "Quadruplet Networks".
+    """
+    unit = functional.normalize(embeddings)
+    squared = (2 - 2 * unit @ unit.T).clamp_min(0)  # (n, n)
+    anchor, positive, negative = get_all_triplets_indices(labels)
+    first = functional.relu(squared[anchor, positive] - squared[anchor, negative] + margin)
+    # Nearest member m of a third class, for each pair (anchor's class, negative).
+    third = (labels[:, None, None] != labels[None, None, :]) & (
+        labels[None, :, None] != labels[None, None, :]
+    )
+    to_third = torch.where(third, squared.detach()[None], torch.inf)  # (anchor, negative, candidate)
+    nearest, other = to_third[anchor, negative].min(dim=1)
+    there = nearest.isfinite()
+    second = functional.relu(
+        squared[anchor, positive][there] - squared[negative[there], other[there]] + second_margin
+    )
+    return _mean_of_nonzero(first, embeddings) + _mean_of_nonzero(second, embeddings)
+
+
+def _mean_of_nonzero(terms: Tensor, embeddings: Tensor) -> Tensor:
+    active = terms[terms > 0]
+    return active.mean() if len(active) else embeddings.sum() * 0
+
+
+def multi_similarity() -> nn.Module:
+    """The multi-similarity loss with its miner: pairs weighted by how hard they are among their like.
+
+    Reference: Wang et al., CVPR 2019.
+    """
+    return Mined(
+        pml.MultiSimilarityLoss(alpha=2, beta=50, base=0.5), miners.MultiSimilarityMiner(epsilon=0.1)
+    )
+
+
+def supervised_contrastive(temperature: float = 0.1) -> nn.Module:
+    """Cross-entropy of picking the batch's positives of an anchor out of everybody else.
+
+    Reference: Khosla et al., NeurIPS 2020 ("SupCon").
+    """
+    return pml.SupConLoss(temperature)
+
+
+def classification(smoothing: float = 0.1) -> nn.Module:
+    """Cross-entropy of (n, n_classes) class scores with (n,) labels, a little of it shared by all classes.
+
+    Slides: P4, "Training strategies for image retrieval: Classification".
+    """
+    return nn.CrossEntropyLoss(label_smoothing=smoothing)

@@ -1,0 +1,217 @@
+"""Draw: functions from data to a matplotlib figure, sized for a column of the report.
+
+Knows arrays and pictures in memory. Must not know where they are stored, and writes no file.
+"""
+
+from collections.abc import Sequence
+from contextlib import contextmanager
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from PIL import Image
+
+COLUMN, PAGE = 3.35, 6.95  # inches: one column and both columns of a two-column A4 page
+RIGHT, WRONG = (
+    "#009E73",
+    "#D55E00",
+)  # green and red that colour-blind eyes tell apart; grey ones by the dashes
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+STYLE = {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "lines.linewidth": 1.2,
+    "figure.constrained_layout.use": True,
+    "pdf.fonttype": 42,
+    "figure.dpi": 150,
+}
+
+
+@contextmanager
+def _style():
+    with sns.axes_style("ticks"), plt.rc_context(STYLE):
+        yield
+
+
+def _panel_figure(columns: int, rows: int, width: float, height: float) -> tuple[Figure, np.ndarray]:
+    figure, axes = plt.subplots(rows, columns, figsize=(width, height), squeeze=False)
+    plt.close(figure)  # the notebook shows what a cell returns; without this it would show it twice
+    return figure, axes
+
+
+def palette(n: int) -> list:
+    """`n` colours that colour-blind eyes can tell apart, up to eight (Okabe and Ito)."""
+    return ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000", "#999999"][:n]
+
+
+def class_counts(counts: pd.DataFrame) -> Figure:
+    """Bars of the images per class (rows) and split (columns)."""
+    with _style():
+        figure, axes = _panel_figure(1, 1, COLUMN, 2.2)
+        long = counts.drop(index="all").reset_index().melt("class", var_name="split", value_name="images")
+        sns.barplot(long, y="class", x="images", hue="split", palette=palette(2), ax=axes[0, 0])
+        axes[0, 0].set(ylabel="", xlabel="images")
+        return figure
+
+
+def curves(
+    lines: dict[str, tuple[np.ndarray, np.ndarray]],
+    xlabel: str,
+    ylabel: str,
+    limits: tuple[float, float] | None = (0, 1.02),
+    level: float | None = None,
+) -> Figure:
+    """Named lines (x, y) in one panel; `level` is drawn as the dotted line of chance."""
+    with _style():
+        figure, axes = _panel_figure(1, 1, COLUMN, 2.5)
+        axis = axes[0, 0]
+        dashes = ["-", "--", "-.", (0, (1, 1)), (0, (5, 1)), (0, (3, 1, 1, 1))]
+        for number, (name, (x, y)) in enumerate(lines.items()):
+            axis.plot(x, y, label=name, color=palette(8)[number % 8], linestyle=dashes[number % len(dashes)])
+        if level is not None:
+            axis.axhline(level, color="0.5", linestyle=":", linewidth=0.8, label="chance")
+        axis.set(xlabel=xlabel, ylabel=ylabel)
+        if limits:
+            axis.set_ylim(*limits)
+        axis.legend(loc="best")
+        return figure
+
+
+def intervals(rows: pd.DataFrame, xlabel: str, level: float | None = None) -> Figure:
+    """One dot with its interval per row, best on top; columns `value`, `low`, `high`."""
+    with _style():
+        figure, axes = _panel_figure(1, 1, COLUMN, 0.7 + 0.2 * len(rows))
+        axis = axes[0, 0]
+        ordered = rows.sort_values("value")
+        height = np.arange(len(ordered))
+        below, above = ordered["value"] - ordered["low"], ordered["high"] - ordered["value"]
+        axis.errorbar(
+            ordered["value"],
+            height,
+            xerr=[below.clip(lower=0), above.clip(lower=0)],
+            fmt="o",
+            color=palette(1)[0],
+            markersize=3.5,
+            elinewidth=0.9,
+        )
+        axis.set_yticks(height, ordered.index)
+        if level is not None:
+            axis.axvline(level, color="0.5", linestyle=":", linewidth=0.8, label="chance")
+        axis.set(xlabel=xlabel)
+        axis.grid(axis="x", linewidth=0.3)
+        return figure
+
+
+def confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
+    """The class of the first neighbour (columns) of the queries of every class (rows), in percent."""
+    with _style():
+        figure, axes = _panel_figure(1, 1, COLUMN, 3.0)
+        percent = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        sns.heatmap(
+            percent, annot=True, fmt=".0f", cmap="Blues", cbar=False, square=True, linewidths=0.4,
+            xticklabels=classes, yticklabels=classes, annot_kws={"size": 7}, ax=axes[0, 0],
+        )  # fmt: skip
+        axes[0, 0].set(xlabel="class of the first neighbour", ylabel="class of the query")
+        axes[0, 0].tick_params(axis="x", rotation=45)
+        plt.setp(axes[0, 0].get_xticklabels(), ha="right", rotation_mode="anchor")
+        return figure
+
+
+def maps(points: dict[str, np.ndarray], labels: np.ndarray, classes: Sequence[str]) -> Figure:
+    """Named (n, 2) projections side by side, coloured and marked by class; dense points are rasterised."""
+    with _style():
+        columns = min(4, len(points))
+        rows = -(-len(points) // columns)
+        figure, axes = _panel_figure(columns, rows, PAGE, 0.4 + PAGE / columns * rows)
+        for axis in axes.flat[len(points) :]:
+            axis.axis("off")
+        for axis, (name, xy) in zip(axes.flat, points.items(), strict=False):
+            for number, label in enumerate(classes):
+                mine = labels == number
+                axis.scatter(
+                    xy[mine, 0], xy[mine, 1], s=5, marker=MARKERS[number % 8], color=palette(8)[number % 8],
+                    alpha=0.7, linewidths=0, label=label, rasterized=True,
+                )  # fmt: skip
+            axis.set(title=name, xticks=[], yticks=[])
+        handles, names = axes[0, 0].get_legend_handles_labels()
+        legend = figure.legend(handles, names, loc="outside lower center", ncols=4, markerscale=2.2)
+        for handle in legend.legend_handles:
+            handle.set_alpha(1)
+        return figure
+
+
+def histogram(groups: dict[str, np.ndarray], xlabel: str) -> Figure:
+    """Densities of named samples over one axis, as outlines."""
+    with _style():
+        figure, axes = _panel_figure(1, 1, COLUMN, 2.2)
+        for (name, values), colour, line in zip(
+            groups.items(), palette(8), ["-", "--", "-.", ":"] * 2, strict=False
+        ):
+            axes[0, 0].hist(
+                values, 60, density=True, histtype="step", label=name, color=colour, linestyle=line
+            )
+        axes[0, 0].set(xlabel=xlabel, ylabel="density")
+        axes[0, 0].legend()
+        return figure
+
+
+def panel(
+    queries: Sequence[tuple[Image.Image, str]], answers: Sequence[Sequence[tuple[Image.Image, str, bool]]]
+) -> Figure:
+    """One row per query: the query, then its first answers, framed (solid green: right, dashed red: wrong).
+
+    Args:
+        queries: A picture and its caption each.
+        answers: For every query its answers, best first: picture, caption, is it right.
+    """
+    with _style():
+        columns = 1 + max(len(row) for row in answers)
+        side = PAGE / columns
+        figure, axes = _panel_figure(columns, len(queries), PAGE, (side + 0.22) * len(queries))
+        for axis in axes.flat:
+            axis.axis("off")
+        for row, ((picture, caption), found) in enumerate(zip(queries, answers, strict=True)):
+            axes[row, 0].imshow(picture)
+            axes[row, 0].set_title(f"query: {caption}", fontsize=7)
+            for column, (answer, name, is_right) in enumerate(found, start=1):
+                _framed(axes[row, column], answer, name, is_right)
+        return figure
+
+
+def _framed(axis: plt.Axes, picture: Image.Image, caption: str, is_right: bool) -> None:
+    axis.imshow(picture)
+    colour = RIGHT if is_right else WRONG
+    axis.set_title(caption, fontsize=7, color=colour)
+    axis.axis("on")
+    axis.set(xticks=[], yticks=[])
+    for spine in axis.spines.values():
+        spine.set(visible=True, color=colour, linewidth=2.2, linestyle="-" if is_right else (0, (2, 1)))
+
+
+def gallery(pictures: dict[str, Sequence[Image.Image]]) -> Figure:
+    """Rows of example pictures, a row per name."""
+    with _style():
+        columns = max(len(row) for row in pictures.values())
+        side = (PAGE - 0.8) / columns
+        figure, axes = _panel_figure(columns, len(pictures), PAGE, side * len(pictures))
+        for axis in axes.flat:
+            axis.set(xticks=[], yticks=[])
+            axis.axis("off")
+        for row, (name, examples) in enumerate(pictures.items()):
+            for axis, picture in zip(axes[row], examples, strict=False):
+                axis.imshow(picture)
+            axes[row, 0].axis("on")
+            axes[row, 0].set_ylabel(name, rotation=0, ha="right", va="center")
+            for spine in axes[row, 0].spines.values():
+                spine.set_visible(False)
+        return figure

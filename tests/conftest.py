@@ -1,0 +1,43 @@
+"""What every test runs under: its own seed and cache, the CPU, and no network."""
+
+import os
+import random
+import socket
+import sys
+
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before torch is imported: a test gives the same on every machine
+os.environ["MPLBACKEND"] = "agg"
+
+import numpy as np
+import pytest
+
+LOCAL = ("127.0.0.1", "::1", "localhost")
+
+
+@pytest.fixture(autouse=True)
+def seed() -> None:
+    """Seed per test: the order of the tests does not matter."""
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002 - for libraries that use the global generator
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache of the test's own, also for the processes it starts."""
+    monkeypatch.setenv("M5_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is fetched: a test that tries to is told so, and libraries are asked not to."""
+    connect = socket.socket.connect
+
+    def connect_here(self: socket.socket, address: object) -> None:
+        if self.family != getattr(socket, "AF_UNIX", None) and address[0] not in LOCAL:
+            raise OSError(f"a test must not use the network; it tried {address}")
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", connect_here)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")

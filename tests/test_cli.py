@@ -1,0 +1,110 @@
+"""The command line hands on what it was given, and says in a sentence what went wrong."""
+
+import importlib.metadata
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from m5utils import cli, doctor, job, paths, run
+
+
+def m5(*arguments: str) -> tuple[int, str]:
+    """The exit code and all that was printed."""
+    result = CliRunner().invoke(cli.app, arguments)
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.output
+
+
+def test_run_hands_on_what_it_was_given(monkeypatch: pytest.MonkeyPatch):
+    calls = []
+    monkeypatch.setattr(run, "run", lambda *given: calls.append(given) or 0)
+    assert m5("run") == (0, "")
+    assert m5("run", "02", "7", "--profile", "lab", "-p", "margin=1", "-p", "seed=2", "--force") == (0, "")
+    assert calls == [([], "demo", [], False), (["02", "7"], "lab", ["margin=1", "seed=2"], True)]
+    monkeypatch.setattr(run, "run", lambda *_: 1)
+    assert m5("run") == (1, "")
+
+
+def test_encode_takes_its_part(monkeypatch: pytest.MonkeyPatch):
+    calls = []
+    monkeypatch.setattr(job, "encode", lambda *given: calls.append(given))
+    assert m5("encode", "--profile", "course", "--shard", "3/8")[0] == 0
+    assert calls == [("course", 3, 8)]
+    for shard in ("0/8", "9/8", "3", "a/b", "1/0"):
+        code, text = m5("encode", "--shard", shard)
+        assert code == 1
+        assert f"--shard {shard}: expected i/n" in text
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("run", "99"), "there is no notebook 99"),
+        (("run", "--profile", "moon"), "expected a profile out of demo, lab, course; got 'moon'"),
+        (("doctor", "--profile", "moon"), "expected a profile out of"),
+    ],
+)
+def test_errors_are_a_sentence(arguments: tuple, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(paths, "BUILD", tmp_path)
+    monkeypatch.setattr(run, "notebooks", lambda: {})
+    code, text = m5(*arguments)
+    assert code == 1
+    assert text.startswith("m5: ")
+    assert words in text
+    assert "Traceback" not in text
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(run, "run", lambda *_: {}["bug"])
+    with pytest.raises(KeyError):
+        m5("run")
+
+
+def test_doctor_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr(doctor, "_encoder", lambda _: doctor.Finding("encoder", "fine"))
+    code, text = m5("doctor")
+    assert code == 0, text
+    assert "MISSING" not in text
+    monkeypatch.setattr(paths, "setting", lambda name: str(tmp_path) if name == "M5_CACHE" else None)
+    code, text = m5("doctor", "--profile", "lab")
+    assert code == 1
+    assert "MISSING mit_split         M5_MIT_SPLIT is not set" in text
+
+
+def test_doctor_tells_a_cache_it_cannot_write(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    finding = doctor._cache(tmp_path / "file")
+    assert finding.fatal
+    assert "Set M5_CACHE" in finding.detail
+
+
+def test_doctor_compares_the_packages_with_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    lock = tmp_path / "lock"
+    lock.write_text(
+        "one==1.0 \\\n    --hash=sha256:0\n"
+        'two==2.0 ; python_version < "3" \\\n    --hash=sha256:1\n'
+        "Three_x==3.0\n"
+    )
+    assert doctor.pinned(lock) == {"one": "1.0", "three-x": "3.0"}
+    installed = {"one": "1.0", "three-x": "3.1", "torch": None}
+    monkeypatch.setattr(doctor, "_installed", lambda name: installed.get(name, "9"))
+    findings = [(finding.what, finding.detail, finding.fatal) for finding in doctor._packages(lock)]
+    assert findings == [
+        ("packages", "1 as in requirements.lock", False),
+        ("packages", "1 of another version: three-x 3.1 (lock: 3.0)", False),
+        ("torch", "is not installed: run `make setup`", True),
+    ]
+
+
+def test_the_command_is_installed():
+    (script,) = importlib.metadata.entry_points(group="console_scripts", name="m5")
+    assert script.load() is cli.app
+
+
+@pytest.mark.slow
+def test_doctor_finds_this_machine_fit_for_the_drawn_world():
+    code, text = m5("doctor", "--profile", "demo")
+    assert code == 0, text

@@ -1,0 +1,466 @@
+"""What is stale, in which order, and that every end of a run leaves whole results or none."""
+
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import psutil
+import pytest
+import tiny
+from matplotlib.figure import Figure
+
+from m5utils import freshness, job, paths, report, run, runtime
+
+
+@pytest.fixture
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project of its own with notebooks 01, 02, 05 and 12; 05 reads 02, 12 reads all."""
+    root = tiny.copy_project(tmp_path / "house")
+    monkeypatch.setattr(paths, "ROOT", root)
+    monkeypatch.setattr(paths, "NOTEBOOKS", root / "notebooks")
+    monkeypatch.setattr(paths, "FIGURES", root / "figures")
+    monkeypatch.setattr(paths, "GENERATED", root / "report" / "generated")
+    monkeypatch.setattr(paths, "BUILD", root / "build")
+    monkeypatch.setattr(freshness, "PACKAGE", root / "m5utils")
+    monkeypatch.setattr(job, "execute", _publish_without_a_kernel)
+    for number in ("01", "02", "05", "12"):
+        tiny.write_whole(paths.NOTEBOOKS, number)
+    return root
+
+
+def _publish_without_a_kernel(notebook: Path, changes: dict, _folder: Path) -> None:
+    values = freshness.parameters(notebook) | changes
+    number = notebook.name[:2]
+    out = report.Outputs(SimpleNamespace(notebook=number, profile=SimpleNamespace(name="demo"), started=0.0))
+    figure = Figure()
+    figure.savefig = lambda stream, **_: stream.write(b"a drawing")  # drawing takes most of the time
+    out.figure(figure, "panel", photographs=True)
+    out.figure(figure, "curve")
+    out.number("tiny/map", values["margin"])
+    out.publish()
+
+
+def plan(*named: str, given: tuple[str, ...] = (), force: bool = False) -> dict:
+    return run.make_plan(named, "demo", given, force)
+
+
+def stale(*named: str, **more: object) -> list[str]:
+    return sorted(plan(*named, **more)["jobs"])
+
+
+def do(*named: str, **more: object) -> None:
+    todo = plan(*named, **more)
+    for number in sorted(todo["jobs"]):
+        job._notebook(todo, number, paths.BUILD / "demo")
+
+
+def edit(file: Path, old: str, new: str) -> None:
+    text = file.read_text(encoding="utf-8")
+    assert old in text
+    file.write_text(text.replace(old, new), encoding="utf-8")
+
+
+# --- the plan ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("house")
+def test_all_are_stale_at_first_and_none_after_they_ran():
+    todo = plan()
+    assert {number: entry["after"] for number, entry in todo["jobs"].items()} == {
+        "01": [],
+        "02": [],
+        "05": ["02"],
+        "12": ["01", "02", "05"],
+    }
+    do()
+    assert stale() == []
+    assert stale(force=True) == ["01", "02", "05", "12"]
+
+
+@pytest.mark.usefixtures("house")
+def test_named_notebooks_run_alone_and_say_what_they_miss():
+    todo = plan("5")
+    assert sorted(todo["jobs"]) == ["05"]
+    assert "  it reads 02: no results yet" in todo["notes"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("margin)", "margin * 1)", ["02", "05", "12"]),  # code
+        ("A tiny notebook", "The same, in other words", []),  # prose
+        ('"execution_count": null', '"execution_count": 3', []),
+        ('"outputs": []', '"outputs": [{"output_type": "stream"}]', []),
+    ],
+)
+@pytest.mark.usefixtures("house")
+def test_code_of_a_notebook_counts_and_prose_and_outputs_do_not(old: str, new: str, expected: list[str]):
+    do()
+    edit(paths.NOTEBOOKS / "02_tiny.ipynb", old, new)
+    assert stale() == expected
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new", "expected"),
+    [
+        ("report", '"""From a notebook to the report', '"""From there to the report', []),  # docstring
+        ("report", "KEY = re", "# a comment\nKEY  =  re", []),  # comment and layout
+        ("report", "200", "199", ["01", "02", "05", "12"]),  # imported by the notebooks
+        ("paths", "2_000_000_000", "3_000_000_000", ["01", "02", "05", "12"]),  # imported by report
+        ("cli", "lab or course", "lab, course", []),  # not imported
+    ],
+)
+def test_code_of_imported_modules_counts(house: Path, module: str, old: str, new: str, expected: list[str]):
+    do()
+    edit(house / "m5utils" / f"{module}.py", old, new)
+    assert stale() == expected
+
+
+def test_an_import_inside_a_function_or_a_package_counts(house: Path):
+    (house / "m5utils" / "datasets" / "extra.py").write_text("from . import deeper\n")
+    (house / "m5utils" / "datasets" / "deeper.py").write_text("DEPTH = 1\n")
+    used = freshness.modules(["%matplotlib inline\ndef late():\n    import m5utils.datasets.extra as e"])
+    names = ["m5utils", "m5utils.datasets", "m5utils.datasets.deeper", "m5utils.datasets.extra"]
+    assert list(used) == names
+
+
+def test_data_counts_by_name_and_bytes(house: Path, monkeypatch: pytest.MonkeyPatch):
+    (house / "m5utils" / "datasets" / "dots.py").write_text("")
+    tiny.write_whole(paths.NOTEBOOKS, "01", "from m5utils.datasets import dots")
+    dot = house / "data" / "a.png"
+    dot.parent.mkdir()
+    dot.write_bytes(b"one")
+    split = SimpleNamespace(files=("a.png",), paths=lambda: [dot])
+    dots = SimpleNamespace(for_profile=lambda _profile: {"train": split})
+    monkeypatch.setitem(sys.modules, "m5utils.datasets.dots", dots)
+    do()
+    assert stale() == []
+    dot.write_bytes(b"two")  # the same size, within the same second
+    assert stale() == ["01", "12"]
+    assert plan()["notes"][0] == "01_tiny: changed: data dots/train"
+    dot.write_bytes(b"one")
+    assert stale() == []
+    split.files = ("b.png",)
+    assert stale() == ["01", "12"]
+
+
+def test_profile_lock_and_parameters_count(house: Path, monkeypatch: pytest.MonkeyPatch):
+    do()
+    assert stale(given=("margin=0.2", "seed=0")) == []  # the values they have anyway
+    assert stale("02", given=("margin=0.3",)) == ["02"]
+    with monkeypatch.context() as patch:
+        patch.setitem(runtime.PROFILES, "demo", runtime.profile("demo", epochs=16))
+        assert plan("01")["notes"] == ["01_tiny: changed: profile epochs"]
+    (house / "requirements.lock").write_text("pinned==2\n")
+    assert stale() == ["01", "02", "05", "12"]
+
+
+@pytest.mark.usefixtures("house")
+def test_a_result_counts_for_those_that_read_it():
+    do()
+    do("02", given=("margin=0.3",))
+    assert stale() == ["02"]  # it goes back to what 05 has read
+    assert stale("05") == ["05"]  # but now 02 stands with another margin
+    do("05")
+    assert stale("05") == []
+    assert stale() == ["02", "05"]  # after these two 12 stands as it is
+    do("02")
+    assert stale("05") == ["05"]
+    assert stale("01") == []
+
+
+@pytest.mark.usefixtures("house")
+def test_a_notebook_run_by_hand_is_run_again_and_counts_for_those_that_read_it():
+    do()
+    _publish_without_a_kernel(paths.NOTEBOOKS / "02_tiny.ipynb", {"margin": 0.5}, Path())
+    assert stale() == ["02"]
+    assert stale("05") == ["05"]
+    before = freshness.standing("02", "demo")
+    _publish_without_a_kernel(paths.NOTEBOOKS / "02_tiny.ipynb", {"margin": 0.6}, Path())
+    assert freshness.standing("02", "demo") not in (before, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("figures/demo/02_curve.pdf", ["02"]),
+        ("report/generated/demo/02.json", ["02"]),
+        ("report/generated/demo/02.provenance.json", ["02"]),
+        ("figures/demo/02_panel.pdf", []),  # shows photographs: not handed on with the others
+    ],
+)
+def test_outputs_that_are_missing_or_changed(house: Path, name: str, expected: list[str]):
+    do()
+    content = (house / name).read_bytes()
+    (house / name).write_bytes(content[: len(content) // 2])
+    assert stale("02") == ["02"]
+    (house / name).unlink()
+    assert stale("02") == expected
+    (house / name).write_bytes(content)
+    assert stale("02") == []
+
+
+def test_encoding_comes_once_and_before_those_that_use_it(house: Path):
+    (house / "m5utils" / "embeddings.py").write_text("")
+    for number in ("01", "02"):
+        tiny.write_whole(paths.NOTEBOOKS, number, "import m5utils.embeddings")
+    todo = plan()["jobs"]
+    assert todo["encode"] == {"stamp": "encode.ok", "after": []}
+    assert [todo[number]["after"][:1] for number in ("01", "02", "05")] == [["encode"], ["encode"], ["02"]]
+
+
+def test_a_notebook_reads_only_earlier_ones():
+    assert all(earlier < number for number, read in run.READS.items() for earlier in read)
+
+
+# --- what a user may get wrong ----------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("house")
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("colour=1", "01_tiny.ipynb has no parameter 'colour'; it has profile, seed, margin, miner, retrain"),
+        ("margin", "expected name=value"),
+        ("profile=lab", "--profile"),
+        ("margin=wide", "parameter margin: expected float like 0.2, got 'wide'"),
+        ("seed=0.5", "expected int"),
+        ("seed=True", "expected int"),
+        ("retrain=1", "expected bool"),
+    ],
+)
+def test_parameters_are_refused(given: str, words: str):
+    with pytest.raises(ValueError, match="tiny|-p") as error:
+        plan(given=(given,))
+    assert words in str(error.value)
+
+
+@pytest.mark.usefixtures("house")
+def test_a_parameter_must_exist_in_every_named_notebook():
+    tiny.write_notebook(paths.NOTEBOOKS / "12_tiny.ipynb", "pass", parameters="seed = 0")
+    assert stale("02", given=("margin=1",)) == ["02"]
+    with pytest.raises(ValueError, match="12_tiny.ipynb has no parameter 'margin'; it has seed"):
+        plan(given=("margin=1",))
+
+
+@pytest.mark.parametrize(
+    ("text", "default", "value"),
+    [
+        ("1", 0.2, 1.0),
+        ("3", 1, 3),
+        ("5", "hard", "5"),
+        ("[1, 2]", [3], [1, 2]),
+        ("all", None, "all"),
+        ("True", False, True),
+    ],
+)
+def test_values_fit_their_parameters(text: str, default: object, value: object):
+    got = run.fitting(text, default, "here")
+    assert got == value
+    assert type(got) is type(value)
+
+
+@pytest.mark.usefixtures("house")
+@pytest.mark.parametrize("cell", ["margin = 2 * 0.1", "import os", "a = b = 1", "print(1)", "x: int = 1"])
+def test_a_parameters_cell_holds_literals_only(cell: str):
+    notebook = tiny.write_notebook(paths.NOTEBOOKS / "02_tiny.ipynb", parameters=cell)
+    with pytest.raises(ValueError, match="02_tiny.ipynb: the parameters cell holds"):
+        freshness.parameters(notebook)
+
+
+@pytest.mark.usefixtures("house")
+def test_notebooks_that_are_not_there_or_there_twice():
+    with pytest.raises(ValueError, match="no notebook 07; there are 01, 02, 05, 12"):
+        plan("07")
+    with pytest.raises(ValueError, match="expected a profile"):
+        run.make_plan([], "moon", [], force=False)
+    (paths.NOTEBOOKS / "09_broken.ipynb").write_text("{")
+    with pytest.raises(ValueError, match="09_broken.ipynb is no notebook"):
+        plan()
+    tiny.write_whole(paths.NOTEBOOKS, "09")
+    with pytest.raises(ValueError, match="the same number"):
+        plan()
+    shutil.rmtree(paths.NOTEBOOKS)
+    with pytest.raises(FileNotFoundError, match="no notebook"):
+        plan()
+
+
+@pytest.mark.usefixtures("house")
+def test_a_notebook_that_publishes_nothing_is_an_error(monkeypatch: pytest.MonkeyPatch):
+    do()
+    monkeypatch.setattr(job, "execute", lambda *_: None)
+    with pytest.raises(ValueError, match="02_tiny.ipynb published nothing"):
+        do("02", force=True)
+
+
+@pytest.mark.slow
+def test_parameters_are_those_papermill_sees(tmp_path: Path):
+    import papermill
+
+    notebook = tiny.write_whole(tmp_path, "02")
+    seen = papermill.inspect_notebook(notebook)
+    assert list(seen) == list(freshness.parameters(notebook))
+
+
+# --- with kernels: ends of every kind ------------------------------------------------------------------------
+
+PAUSE = """import os, pathlib, time
+flag = pathlib.Path("kernel.pid")
+if not flag.exists():
+    flag.write_text(str(os.getpid()))
+    time.sleep(100)"""
+CHILDREN = """import random
+random.seed(seed)
+out.number("tiny/random", random.random())"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A copied project whose path has a space and a letter beyond ASCII."""
+    return tiny.copy_project(tmp_path / "ein Würfel")
+
+
+def results(project: Path) -> dict[str, bytes]:
+    places = [*project.glob("report/generated/demo/[0-9][0-9].json"), *project.glob("figures/demo/*")]
+    return {path.name: path.read_bytes() for path in places}
+
+
+def alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def descendants(pid: int) -> list[int]:
+    return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+
+
+def until(condition: object, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.1)
+
+
+def finished(process: object) -> str:
+    text = process.communicate(timeout=300)[0]
+    assert process.returncode == 0, text
+    return text
+
+
+@pytest.mark.slow
+def test_a_failing_notebook_is_told_and_leaves_nothing_half(project: Path):
+    tiny.write_whole(project / "notebooks", "01")
+    failing = tiny.write_whole(project / "notebooks", "02", "1 / 0")
+    tiny.write_whole(project / "notebooks", "05")
+    process = tiny.m5(project, "run")
+    text = process.communicate(timeout=300)[0]
+    build = project / "build" / "demo"
+    assert process.returncode == 1
+    assert "02_tiny failed: ZeroDivisionError: division by zero" in text
+    assert str(build / "02.log") in text
+    assert "ZeroDivisionError" in (build / "02.log").read_text()
+    assert "ZeroDivisionError" in (build / "02.partial.ipynb").read_text()
+    assert not (build / "02.ipynb").exists()
+    assert "not run: it needs 02" in text
+    assert sorted(results(project)) == ["01.json", "01_line.pdf", "01_line.png"]
+
+    edit(failing, "1 / 0", "1 / 1")
+    text = finished(tiny.m5(project, "run"))
+    assert "01_tiny                      up to date" in text
+    assert not (build / "02.partial.ipynb").exists()
+    assert len(results(project)) == 9
+    assert (
+        r"result@05/tiny/map\endcsname{20.0}" in (project / "report/generated/demo/numbers.tex").read_text()
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["kill m5", "kill group", "kill snakemake", "SIGTERM", "Ctrl-C"])
+def test_whatever_ends_a_run_ends_its_kernels_and_the_same_command_goes_on(project: Path, how: str):
+    tiny.write_whole(project / "notebooks", "01", CHILDREN, PAUSE)
+    process = tiny.m5(project, "run")
+    flag = project / "notebooks" / "kernel.pid"
+    until(lambda: flag.exists() and flag.read_text())
+    below = descendants(process.pid)
+    assert int(flag.read_text()) in below
+    if how == "kill m5":
+        process.kill()
+    elif how == "kill group":
+        os.killpg(process.pid, signal.SIGKILL)
+    elif how == "kill snakemake":
+        os.kill(psutil.Process(process.pid).children()[0].pid, signal.SIGKILL)
+    elif how == "SIGTERM":
+        process.terminate()
+    else:
+        os.killpg(process.pid, signal.SIGINT)
+    until(lambda: not any(alive(pid) for pid in below), seconds=10)
+    process.communicate(timeout=30)
+    assert process.returncode != 0
+    assert results(project) == {}
+
+    finished(tiny.m5(project, "run"))
+    interrupted = results(project)
+    finished(tiny.m5(project, "run", "--force"))
+    assert len(interrupted) == 3
+    assert results(project) == interrupted
+
+
+@pytest.mark.slow
+def test_of_two_runs_at_once_the_second_waits_and_finds_all_done(project: Path):
+    tiny.write_whole(project / "notebooks", "01", "import time; time.sleep(5)")
+    first = tiny.m5(project, "run")
+    until(lambda: (project / "build" / "demo" / "01.log").exists())
+    second = finished(tiny.m5(project, "run"))
+    finished(first)
+    assert "another run is running the notebooks of demo: waiting for it" in second
+    assert "up to date" in second
+
+
+@pytest.mark.slow
+def test_of_two_runs_at_once_without_locks_both_end_right(project: Path):
+    no_lock = "\n\n@contextmanager\ndef lock(path, doing):\n    yield\n"
+    with (project / "m5utils" / "paths.py").open("a") as source:
+        source.write(no_lock)
+    for number in ("01", "02"):
+        tiny.write_whole(project / "notebooks", number, CHILDREN)
+    runs = [tiny.m5(project, "run") for _ in range(2)]
+    for process in runs:
+        finished(process)
+    once = results(project)
+    assert len(once) == 6
+    finished(tiny.m5(project, "run", "--force"))
+    assert results(project) == once
+
+
+@pytest.mark.slow
+def test_the_drawn_world_gives_the_same_numbers_twice_and_nothing_to_do_after(tmp_path: Path):
+    """All notebooks, from the project itself: the second time with nothing cached."""
+
+    def m5(**more: str) -> tuple[str, float]:
+        started = time.monotonic()
+        force = ["--force"] if more else []
+        process = tiny.m5_of_this_project("run", "--profile", "demo", *force, **more)
+        return finished(process), time.monotonic() - started
+
+    def numbers() -> dict[str, bytes]:
+        return {file.name: file.read_bytes() for file in (paths.GENERATED / "demo").glob("[0-9][0-9].json")}
+
+    m5()
+    first = numbers()
+    text, seconds = m5()
+    assert text.count("up to date") == len(run.notebooks())
+    assert seconds < 15
+    m5(M5_CACHE=str(tmp_path / "cache"))
+    assert len(first) == len(run.notebooks())
+    assert {name: json.loads(content) for name, content in numbers().items()} == {
+        name: json.loads(content) for name, content in first.items()
+    }
+    assert all(np.isfinite(value) for content in first.values() for value in json.loads(content).values())

@@ -1,0 +1,365 @@
+import numpy as np
+import pytest
+import reference
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn.functional import normalize
+from torch.overrides import TorchFunctionMode
+
+from m5utils import search
+
+EXACT = ["exact", "sklearn", "faiss_flat"]
+APPROXIMATE = ["faiss_ivf", "faiss_hnsw"]
+
+
+def gaussian(n, dim, seed=0):
+    return torch.randn(n, dim, generator=torch.Generator().manual_seed(seed))
+
+
+def signs(n, dim, seed=0):
+    """Rows of ±1 in 4 or 16 dimensions: lengths 2 and 4, so every score is exact and many are tied."""
+    return gaussian(n, dim, seed).sign()
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Blocks that divide nothing in these tests; the real ones are larger than a test can afford."""
+    monkeypatch.setattr(search, "GALLERY_BLOCK", 45)
+    monkeypatch.setattr(search, "QUERY_BLOCK", 7)
+
+
+# ---- scores ----
+
+
+def test_scores_by_hand():
+    query, gallery = (
+        torch.tensor([[3.0, 4.0]]),
+        torch.tensor([[6.0, 8.0], [-4.0, 3.0], [3.0, 0.0], [0.0, 0.0]]),
+    )
+    assert search.scores(query, gallery).tolist() == [pytest.approx([1, 0, 0.6, 0], abs=1e-6)]
+    assert search.scores(query, gallery, "euclidean").tolist() == [pytest.approx([-5, -(50**0.5), -4, -5])]
+
+
+@pytest.mark.parametrize("distance", search.DISTANCES)
+def test_nearer_scores_more(distance):
+    query, near, far = torch.tensor([[1.0, 0.0]]), [1.0, 0.1], [0.0, 1.0]
+    near_score, far_score = search.scores(query, torch.tensor([near, far]), distance)[0]
+    assert near_score > far_score
+
+
+@pytest.mark.parametrize("distance", search.DISTANCES)
+@pytest.mark.usefixtures("small_blocks")
+def test_scores_are_the_slow_loop(distance):
+    query, gallery = gaussian(16, 5), 3 * gaussian(101, 5, seed=1)
+    found = search.scores(query, gallery, distance)
+    expected = [[reference.score(q, g, distance) for g in gallery.tolist()] for q in query.tolist()]
+    np.testing.assert_allclose(found, expected, atol=2e-6)
+
+
+def test_euclidean_does_not_cancel():
+    # |q|² + |g|² - 2q·g in float32 gives distances that are wrong by 1 and more here
+    query = gaussian(3, 64) + 1000
+    away = query + 0.01
+    assert search.scores(query, query, "euclidean").diagonal().abs().max() < 1e-3
+    expected = -(query.double() - away.double()).norm(dim=1)
+    np.testing.assert_allclose(search.scores(query, away, "euclidean").diagonal(), expected, rtol=1e-2)
+
+
+@pytest.mark.parametrize("distance", search.DISTANCES)
+@pytest.mark.parametrize("dim", [3, 100, 512, 1280])
+@pytest.mark.parametrize(("n_query", "n_gallery"), [(1, 2), (1, 33), (1, 1881), (3, 7), (17, 65), (404, 500)])
+def test_equal_gallery_rows_get_equal_scores(n_query, n_gallery, dim, distance):
+    # the matrix products of odd shapes round the last rows differently; without padding this is red
+    gallery = gaussian(1, dim).expand(n_gallery, dim)
+    found = search.scores(gaussian(n_query, dim, seed=1), gallery, distance)
+    assert (found == found[:, :1]).all()
+
+
+@settings(deadline=None)
+@given(st.floats(-18, 18), st.floats(-18, 18))
+def test_length_does_not_matter_to_cosine(query_power, gallery_power):
+    # 1e-18 and 1e18 leave float32 when squared
+    query, gallery = gaussian(4, 8), gaussian(9, 8, seed=1)
+    scaled = search.scores(query * 10.0**query_power, gallery * 10.0**gallery_power)
+    np.testing.assert_allclose(scaled, search.scores(query, gallery), atol=1e-6)
+
+
+# ---- nearest ----
+
+
+@pytest.mark.parametrize("distance", search.DISTANCES)
+@pytest.mark.parametrize("n_gallery", [1, 31, 32, 33, 45, 46, 101, 200])
+@pytest.mark.parametrize("k", [1, 10, 200])
+@pytest.mark.usefixtures("small_blocks")
+def test_nearest_is_the_slow_loop_with_ties(n_gallery, k, distance):
+    # 16 different rows at most: nearly every score is tied, within and across blocks
+    query, gallery = signs(9, 4), signs(n_gallery, 4, seed=1)
+    k = min(k, n_gallery)
+    values, ranking = search.nearest(query, gallery, k, distance=distance)
+    assert ranking.tolist() == reference.nearest(query.tolist(), gallery.tolist(), k, distance)
+    assert torch.equal(values, search.scores(query, gallery, distance).gather(1, ranking))
+    assert values.dtype == torch.float32
+    assert ranking.dtype == torch.int64
+
+
+@settings(deadline=None)
+@given(
+    st.integers(1, 70),
+    st.integers(1, 20),
+    st.sampled_from([1, 2, 4, 16]),
+    st.sampled_from(search.DISTANCES),
+    st.data(),
+)
+def test_nearest_is_a_stable_sort_of_scores(n_gallery, n_query, dim, distance, data):
+    k = data.draw(st.integers(1, n_gallery))
+    query, gallery = gaussian(n_query, dim).round(), gaussian(n_gallery, dim, seed=1).round()
+    matrix = search.scores(query, gallery, distance)
+    expected = matrix.sort(dim=1, descending=True, stable=True).indices[:, :k]
+    assert torch.equal(search.nearest(query, gallery, k, distance=distance)[1], expected)
+
+
+@pytest.mark.parametrize("distance", search.DISTANCES)
+def test_nearest_across_the_real_gallery_blocks(distance, monkeypatch):
+    monkeypatch.setattr(search, "QUERY_BLOCK", 32)
+    query = gaussian(35, 16)
+    gallery = gaussian(2 * search.GALLERY_BLOCK + 5, 16, seed=1)
+    gallery[-1] = gallery[search.GALLERY_BLOCK] = gallery[3]  # one item in three blocks
+    query[-1] = gallery[3]
+    values, ranking = search.nearest(query, gallery, 10, distance=distance)
+    expected = search.scores(query, gallery, distance).sort(dim=1, descending=True, stable=True)
+    assert torch.equal(ranking, expected.indices[:, :10])
+    assert torch.equal(values, expected.values[:, :10])
+    assert ranking[-1, :3].tolist() == [3, search.GALLERY_BLOCK, 2 * search.GALLERY_BLOCK + 4]
+
+
+@pytest.mark.parametrize("method", EXACT)
+@pytest.mark.parametrize("distance", search.DISTANCES)
+def test_exact_methods_agree(method, distance):
+    query, gallery = gaussian(50, 24), gaussian(700, 24, seed=1)
+    gallery[500] = gallery[20]
+    query[0] = gallery[20]
+    values, ranking = search.nearest(query, gallery, 10, method, distance)
+    expected = search.nearest(query, gallery, 10, distance=distance)
+    assert torch.equal(ranking, expected[1])
+    assert ranking[0, :2].tolist() == [20, 500]
+    np.testing.assert_allclose(values, expected[0], atol=2e-3 if distance == "euclidean" else 1e-6)
+    assert (values.dtype, ranking.dtype) == (torch.float32, torch.int64)
+
+
+@pytest.mark.parametrize("method", APPROXIMATE)
+@pytest.mark.parametrize("distance", search.DISTANCES)
+def test_approximate_methods_find_most_of_it_and_repeat(method, distance):
+    # clusters, as embeddings have them; pure noise has no neighbourhoods to find
+    gallery = (3 * gaussian(20, 16)).repeat(100, 1) + gaussian(2000, 16, seed=1)
+    query = gallery[::40] + 0.1 * gaussian(50, 16, seed=2)
+    values, ranking = search.nearest(query, gallery, 10, method, distance)
+    expected = search.nearest(query, gallery, 10, distance=distance)[1]
+    found = np.mean([len({*a} & {*b}) / 10 for a, b in zip(ranking.tolist(), expected.tolist(), strict=True)])
+    assert found > 0.9
+    assert (values[:, :-1] >= values[:, 1:]).all()
+    assert torch.equal(search.nearest(query, gallery, 10, method, distance)[1], ranking)
+
+
+@pytest.mark.parametrize("method", search.METHODS)
+def test_whole_gallery_and_single_item(method):
+    query, gallery = gaussian(3, 8), gaussian(5, 8, seed=1)
+    assert search.nearest(query, gallery, 5, method)[1].sort(dim=1).values.tolist() == [[0, 1, 2, 3, 4]] * 3
+    assert search.nearest(query, gallery[:1], 1, method)[1].tolist() == [[0]] * 3
+
+
+@pytest.mark.parametrize("method", EXACT)
+def test_constant_embeddings_give_the_lowest_indices(method):
+    values, ranking = search.nearest(torch.ones(3, 4), torch.ones(40, 4), 40, method)
+    assert ranking.tolist() == [list(range(40))] * 3
+    np.testing.assert_allclose(values, np.ones((3, 40)), atol=1e-6)
+
+
+def test_an_index_that_misses_items_says_so():
+    # 39 items per cell and an eighth of the cells: never 1,000 of 2,000
+    with pytest.raises(RuntimeError, match="IndexIVFFlat reached fewer than k=1000 of 2000 items"):
+        search.nearest(gaussian(2, 8), gaussian(2000, 8, seed=1), 1000, "faiss_ivf")
+
+
+def test_faiss_threads_are_given_back():
+    import faiss
+
+    before = faiss.omp_get_max_threads()
+    for method in ("faiss_hnsw", "faiss_flat"):
+        search.nearest(gaussian(2, 8), gaussian(50, 8), 3, method)
+        assert faiss.omp_get_max_threads() == before
+
+
+class Largest(TorchFunctionMode):
+    """Remembers the largest tensor that any torch call returned."""
+
+    numel = 0
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):  # noqa: ARG002
+        result = function(*args, **(kwargs or {}))
+        self.numel = max(self.numel, result.numel() if isinstance(result, torch.Tensor) else 0)
+        return result
+
+
+@pytest.mark.parametrize("distance", search.DISTANCES)
+def test_nearest_never_holds_the_matrix(distance, monkeypatch):
+    monkeypatch.setattr(search, "GALLERY_BLOCK", 64)
+    monkeypatch.setattr(search, "QUERY_BLOCK", 32)
+    query, gallery = gaussian(300, 8), gaussian(3000, 8, seed=1)
+    with Largest() as largest:
+        search.nearest(query, gallery, 5, distance=distance)
+    assert largest.numel < 3000  # of 900,000: a block is 64 × 32, candidates are fewer than 3 blocks
+    with Largest() as largest:
+        search.scores(query, gallery, distance)
+    assert largest.numel == 900_000  # the watch works
+
+
+def test_inputs_stay_as_they_are_and_gradients_are_no_obstacle():
+    query, gallery = gaussian(4, 8).requires_grad_(), gaussian(9, 8, seed=1)
+    before = query.detach().clone(), gallery.clone()
+    for call in (
+        lambda: search.scores(query, gallery),
+        lambda: search.nearest(query, gallery, 3)[0],
+        lambda: search.expand_queries(query, gallery, 3, alpha=2),
+        lambda: search.k_reciprocal_scores(query, gallery, k1=3, k2=2),
+    ):
+        assert not call().requires_grad
+    assert torch.equal(query.detach(), before[0])
+    assert torch.equal(gallery, before[1])
+
+
+# ---- query expansion ----
+
+
+def test_expand_queries_by_hand():
+    # unit vectors at 0°; neighbours at 0° (score 1) and 60° (score 1/2), α = 2: q + 1·g0 + 1/4·g1
+    query = torch.tensor([[5.0, 0.0]])
+    gallery = torch.tensor([[1.0, 3**0.5], [3.0, 0.0], [-1.0, 0.0]])
+    expected = normalize(torch.tensor([[2 + 1 / 8, 3**0.5 / 8]]))
+    np.testing.assert_allclose(search.expand_queries(query, gallery, k=2, alpha=2), expected, atol=1e-6)
+
+
+def test_expand_queries_with_opposite_items_and_average():
+    query, gallery = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0], [-1.0, 0.0]])
+    assert search.expand_queries(query, gallery, k=2, alpha=3).tolist() == [[1, 0]]  # scores 0, -1 count 0
+    averaged = search.expand_queries(query, gallery[:1], k=1, alpha=0)  # every answer counts the same
+    np.testing.assert_allclose(averaged, [[0.5**0.5, 0.5**0.5]], atol=1e-6)
+
+
+def test_expand_queries_moves_towards_the_answers():
+    query, gallery = gaussian(20, 16), gaussian(200, 16, seed=1)
+    expanded = search.expand_queries(query, gallery, k=5, alpha=1)
+    values, ranking = search.nearest(query, gallery, 5)
+    assert (search.scores(expanded, gallery).gather(1, ranking).mean(dim=1) > values.mean(dim=1)).all()
+    np.testing.assert_allclose(expanded.norm(dim=1), np.ones(20), atol=1e-6)
+
+
+def test_expand_queries_refuses():
+    with pytest.raises(ValueError, match="alpha >= 0; got -1"):
+        search.expand_queries(gaussian(2, 4), gaussian(5, 4), k=2, alpha=-1)
+    with pytest.raises(ValueError, match=r"1 <= k <= 5.*got k=6"):
+        search.expand_queries(gaussian(2, 4), gaussian(5, 4), k=6, alpha=1)
+
+
+# ---- k-reciprocal re-ranking ----
+
+
+@pytest.mark.parametrize(("k1", "k2", "lam"), [(6, 3, 0.3), (5, 1, 0.0), (9, 4, 1.0), (1, 1, 0.5)])
+def test_k_reciprocal_scores_are_the_paper_set_by_set(k1, k2, lam, monkeypatch):
+    monkeypatch.setattr(search, "QUERY_BLOCK", 4)  # divides neither the 7 queries nor the 40 items
+    centres = 2 * gaussian(5, 6)
+    query = centres[torch.arange(7) % 5] + gaussian(7, 6, seed=1)
+    gallery = centres[torch.arange(33) % 5] + gaussian(33, 6, seed=2)
+    found = search.k_reciprocal_scores(query, gallery, k1, k2, lam)
+    expected = reference.k_reciprocal_scores(query.tolist(), gallery.tolist(), k1, k2, lam)
+    assert found.dtype == torch.float32
+    np.testing.assert_allclose(found, expected, atol=2e-6)
+
+
+def test_k_reciprocal_scores_prefer_mutual_neighbours():
+    # The query at 0° is as near to item 0 (at 20°) as to item 1 (at -20°), but item 0 has its own crowd.
+    degrees = torch.tensor([20.0, -20.0, 22, 23, 24, 25, 26, 27])
+    gallery = torch.stack([torch.cos(torch.deg2rad(degrees)), torch.sin(torch.deg2rad(degrees))], dim=1)
+    found = search.k_reciprocal_scores(torch.tensor([[1.0, 0.0]]), gallery, k1=2, k2=1)[0]
+    assert found[1] > found[0] + 0.2
+
+
+def test_k_reciprocal_scores_follow_the_gallery_and_repeat():
+    query, gallery = gaussian(5, 8), gaussian(60, 8, seed=1)
+    found = search.k_reciprocal_scores(query, gallery, k1=8, k2=3)
+    order = torch.randperm(60, generator=torch.Generator().manual_seed(0))
+    np.testing.assert_allclose(
+        search.k_reciprocal_scores(query, gallery[order], k1=8, k2=3), found[:, order], atol=1e-6
+    )
+    assert torch.equal(search.k_reciprocal_scores(query, gallery, k1=8, k2=3), found)
+
+
+def test_k_reciprocal_scores_of_more_copies_than_neighbours():
+    query, gallery = torch.ones(2, 4), torch.cat([torch.ones(30, 4), -torch.ones(3, 4)])
+    found = search.k_reciprocal_scores(query, gallery, k1=5, k2=2)
+    expected = reference.k_reciprocal_scores(query.tolist(), gallery.tolist(), 5, 2, 0.3)
+    np.testing.assert_allclose(found, expected, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"k1": 6}, r"1 <= k1 <= 5.*got k1=6"),
+        ({"k1": 0}, r"got k1=0"),
+        ({"k1": 3, "k2": 4}, r"1 <= k2 <= k1=3; got k2=4"),
+        ({"k1": 3, "k2": 2, "lam": 1.5}, r"0 <= lam <= 1; got 1.5"),
+    ],
+)
+def test_k_reciprocal_scores_refuse(values, message):
+    with pytest.raises(ValueError, match=message):
+        search.k_reciprocal_scores(gaussian(2, 4), gaussian(5, 4), **values)
+
+
+# ---- what is not accepted ----
+
+
+@pytest.mark.parametrize("method", search.METHODS)
+@pytest.mark.parametrize("k", [0, 6])
+def test_k_beyond_the_gallery_names_both(method, k):
+    with pytest.raises(ValueError, match=f"1 <= k <= 5, .*got k={k}"):
+        search.nearest(gaussian(2, 4), gaussian(5, 4), k, method)
+
+
+@pytest.mark.parametrize("method", search.METHODS)
+@pytest.mark.parametrize("distance", search.DISTANCES)
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_a_row_that_is_not_finite_is_named(method, distance, value):
+    good, bad = gaussian(60, 4), gaussian(60, 4)
+    bad[50, 2] = value
+    with pytest.raises(ValueError, match="gallery row 50 holds NaN, Inf"):
+        search.nearest(good, bad, 3, method, distance)
+    with pytest.raises(ValueError, match="query row 50 holds NaN, Inf"):
+        search.nearest(bad, good, 3, method, distance)
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_the_row_is_counted_from_the_start_not_from_the_block():
+    bad = gaussian(60, 4)
+    bad[50, 2] = torch.nan
+    for call in (search.scores, lambda *rows: search.nearest(*rows, 3), search.k_reciprocal_scores):
+        with pytest.raises(ValueError, match=r"row 5\d holds NaN"):
+            call(gaussian(2, 4), bad)
+    with pytest.raises(ValueError, match="query row 50 holds NaN"):
+        search.scores(bad, gaussian(2, 4))
+
+
+@pytest.mark.parametrize(
+    ("query", "gallery"),
+    [((2, 3), (5, 4)), ((3,), (5, 3)), ((2, 3), (5, 3, 1)), ((0, 3), (5, 3)), ((2, 3), (0, 3))],
+)
+def test_shapes_are_named(query, gallery):
+    for call in (search.scores, lambda *rows: search.nearest(*rows, 1), search.k_reciprocal_scores):
+        with pytest.raises(ValueError, match="expected"):
+            call(torch.zeros(query), torch.zeros(gallery))
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(ValueError, match="cosine, euclidean; got 'manhattan'"):
+        search.scores(gaussian(2, 4), gaussian(5, 4), "manhattan")
+    with pytest.raises(ValueError, match="exact, sklearn, .*; got 'annoy'"):
+        search.nearest(gaussian(2, 4), gaussian(5, 4), 1, "annoy")

@@ -1,0 +1,79 @@
+"""Tiny notebooks and projects for the tests of what runs, checks and publishes notebooks."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from m5utils import paths
+
+PARAMETERS = 'profile = "demo"\nseed = 0\nmargin = 0.2\nminer = "hard"\nretrain = False'
+START = """from types import SimpleNamespace
+from m5utils import report
+out = report.Outputs(SimpleNamespace(notebook=NUMBER, profile=SimpleNamespace(name=profile), started=0.0))"""
+DRAW = """from matplotlib.figure import Figure
+fig = Figure(figsize=(1, 1))
+_ = fig.subplots().plot([0, margin])
+out.figure(fig, "line")"""
+
+
+def cell(kind: str, source: str, *tags: str, **more: object) -> dict:
+    """A notebook cell as it is stored."""
+    outputs = {"execution_count": None, "outputs": []} if kind == "code" else {}
+    metadata = {"tags": list(tags)} if tags else {}
+    return (
+        {"cell_type": kind, "id": f"c{abs(hash(source))}"[:8], "metadata": metadata, "source": source}
+        | outputs
+        | more
+    )
+
+
+def write_notebook(
+    path: Path, *sources: str, parameters: str = PARAMETERS, words: str = "# A tiny notebook"
+) -> Path:
+    """A notebook of a title, a parameters cell and a code cell per source."""
+    cells = [cell("markdown", words), cell("code", parameters, "parameters")]
+    cells += [cell("code", source) for source in sources]
+    notebook = {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(notebook), encoding="utf-8")
+    return path
+
+
+def write_whole(folder: Path, number: str, *sources: str) -> Path:
+    """A notebook that draws a figure, keeps `tiny/map` (its margin) and publishes, after `sources`."""
+    start = START.replace("NUMBER", repr(number))
+    end = 'out.number("tiny/map", margin)\nout.publish()'
+    return write_notebook(folder / f"{number}_tiny.ipynb", start, DRAW, *sources, end)
+
+
+def copy_project(root: Path) -> Path:
+    """This package with no notebooks: paths start at the package, so all it writes stays in `root`."""
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(Path(paths.__file__).parent, root / "m5utils", ignore=ignored)
+    (root / "notebooks").mkdir()
+    shutil.copy(paths.NOTEBOOKS / "Snakefile", root / "notebooks")
+    (root / "requirements.lock").write_text("pinned==1\n")
+    return root
+
+
+def m5(project: Path, *arguments: str, **more: object) -> subprocess.Popen:
+    """Start `m5` of a copied project; in a process group of its own, so that it can be killed."""
+    broken = (
+        project / "jupyter" / "kernels" / "python3" / "kernel.json"
+    )  # as a user of another project has it
+    broken.parent.mkdir(parents=True, exist_ok=True)
+    broken.write_text('{"argv": ["false"], "display_name": "broken", "language": "python"}')
+    environment = os.environ | {"PYTHONPATH": str(project), "JUPYTER_DATA_DIR": str(project / "jupyter")}
+    return subprocess.Popen(
+        [sys.executable, "-m", "m5utils.cli", *arguments],
+        cwd=project,
+        env=environment | {"JUPYTER_PREFER_ENV_PATH": "0"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        **more,
+    )
