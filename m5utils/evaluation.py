@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from m5utils import metrics, relevance
+from m5utils import metrics, relevance, search
 from m5utils.datasets.mit_split import LabelledImages
 
 
@@ -93,18 +93,33 @@ class Judgement:
         return keyed
 
 
-def judge(scores_of_seeds: Iterable[Tensor], relevant: np.ndarray, ks: tuple[int, ...] = (1, 5)) -> Judgement:
-    """All metrics of (n_query, n_gallery) scores, one matrix per seed."""
-    per_seed = [metrics.evaluate(scores, relevant, ks) for scores in scores_of_seeds]
+def run(method: Method, task: Task | Callable[[int], Task], seeds: Iterable[int]) -> Judgement:
+    """Run a method once per seed, and judge it.
+
+    Args:
+        method: From a task and a seed to scores.
+        task: A task, or a function from a seed to one (where a network of its own is trained for every seed).
+        seeds: At least one.
+    """
+    tasks = ((task(seed) if callable(task) else task, seed) for seed in seeds)
+    per_seed = [metrics.evaluate(method(of_seed, seed), of_seed.relevance()) for of_seed, seed in tasks]
     if not per_seed:
-        raise ValueError("nothing to judge: expected the scores of at least one seed, got none.")
+        raise ValueError("nothing to judge: expected at least one seed, got none.")
     return Judgement({metric: np.stack([values[metric] for values in per_seed]) for metric in per_seed[0]})
 
 
-def run(method: Method, task: Task, seeds: Iterable[int]) -> Judgement:
-    """Run a method once per seed on a task, and judge it."""
-    relevant = task.relevance()
-    return judge((method(task, seed) for seed in seeds), relevant)
+def cosine(task: Task, seed: int) -> Tensor:  # noqa: ARG001 - nothing is random
+    """The method that learns nothing: cosine similarity of the features as they are."""
+    return search.scores(task.query, task.gallery)
+
+
+def table_of_intervals(judged: dict[str, Judgement], resamples: int, metric: str = "map") -> pd.DataFrame:
+    """Rows `value`, `low`, `high` of one metric, for `plots.intervals`."""
+    rows = {}
+    for name, judgement in judged.items():
+        low, high = metrics.bootstrap_interval(judgement.per_query(metric), resamples, seed=0)
+        rows[name] = {"value": judgement.mean(metric), "low": low, "high": high}
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def choose(validation: dict[str, float]) -> str:

@@ -104,27 +104,6 @@ def _file(module: str) -> Path | None:
     return next((file for file in candidates if file.is_file()), None)
 
 
-@functools.cache
-def meaning(source: str) -> str:
-    """A key of what a source does: layout, comments and docstrings do not count."""
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        if documented and ast.get_docstring(node, clean=False) is not None:
-            del node.body[0]
-    return paths.key_of(_plain(tree))
-
-
-def _plain(node: object) -> object:
-    """A syntax tree as lists and text; empty fields are left out, because newer Pythons add some."""
-    if isinstance(node, list):
-        return [_plain(item) for item in node]
-    if isinstance(node, ast.AST):
-        fields = [[name, _plain(value)] for name, value in ast.iter_fields(node) if value not in (None, [])]
-        return [type(node).__name__, *fields]
-    return repr(node)
-
-
 def data(names: Iterable[str], profile: "Profile") -> dict[str, str]:
     """A key of the files, names and bytes, of each split of each dataset among these modules.
 
@@ -157,7 +136,7 @@ def inputs(
     used = modules(sources)
     parts = {
         "cells": paths.key_of(sources),
-        "modules": {name: meaning(file.read_text(encoding="utf-8")) for name, file in used.items()},
+        "modules": {name: paths.meaning(file.read_text(encoding="utf-8")) for name, file in used.items()},
         "profile": dataclasses.asdict(profile),
         "parameters": values,
         "data": data(used, profile),

@@ -116,8 +116,20 @@ def _use_own_kernel(folder: Path) -> None:
 
 
 def encode(profile_name: str, part: int = 1, parts: int = 1) -> None:
-    """Encode the images of a profile into the cache: all, or part 1..`parts` of them on each machine."""
-    raise NotImplementedError
+    """Encode the images of a profile into the cache: all, or part 1..`parts` of them on each machine.
+
+    Images that cannot be read are counted here; a notebook decides what to do about them.
+    """
+    from m5utils import embeddings, runtime
+    from m5utils.datasets import mit_split
+
+    profile = runtime.profile(profile_name)
+    runtime.pin_threads(profile.threads)
+    for split, images in mit_split.for_profile(profile).items():
+        for encoder in embeddings.encoders(profile):
+            done = embeddings.encode(encoder, images, on_bad_image="skip", part=(part, parts))
+            bad = f", {len(done.bad)} cannot be read" if done.bad else ""
+            print(f"mit_split/{split}, {encoder.size} px, part {part}/{parts}: {len(done.kept)} images{bad}")
 
 
 if __name__ == "__main__":

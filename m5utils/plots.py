@@ -1,9 +1,9 @@
 """Draw: functions from data to a matplotlib figure, sized for a column of the report.
 
-Knows arrays and pictures in memory. Must not know where they are stored, and writes no file.
+Knows arrays, and lists of labelled images. Must not compute a result, and writes no file.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 
 import matplotlib.pyplot as plt
@@ -12,6 +12,8 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 from PIL import Image
+
+from m5utils.datasets.mit_split import LabelledImages
 
 COLUMN, PAGE = 3.35, 6.95  # inches: one column and both columns of a two-column A4 page
 RIGHT, WRONG = (
@@ -163,6 +165,27 @@ def histogram(groups: dict[str, np.ndarray], xlabel: str) -> Figure:
         axes[0, 0].set(xlabel=xlabel, ylabel="density")
         axes[0, 0].legend()
         return figure
+
+
+def retrieval(
+    query: LabelledImages, gallery: LabelledImages, rows: np.ndarray, ranking: np.ndarray, read: Callable
+) -> tuple[list, list]:
+    """The pictures of some queries and of their first answers, as `panel` takes them.
+
+    Args:
+        query: Labelled images that were searched with.
+        gallery: Labelled images that were searched in.
+        rows: (n,) which queries.
+        ranking: (n, k) gallery rows, best first.
+        read: From a path to a picture.
+    """
+    asked, names = query.take(rows), gallery.label_names()
+    queries = [(read(path), name) for path, name in zip(asked.paths(), asked.label_names(), strict=True)]
+    answers = [
+        [(read(gallery.paths()[row]), names[row], names[row] == name) for row in found]
+        for found, (_, name) in zip(ranking, queries, strict=True)
+    ]
+    return queries, answers
 
 
 def panel(

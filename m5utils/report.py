@@ -153,6 +153,12 @@ def outputs_file(number: str, profile_name: str) -> Path:
     return paths.BUILD / profile_name / f"{number}.outputs.json"
 
 
+def read_numbers(number: str, profile_name: str) -> dict[str, float]:
+    """The published numbers of notebook `NN`, by key; none if it has not been run on this profile."""
+    file = paths.GENERATED / profile_name / f"{number}.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
 def build_numbers(profile_name: str) -> Path:
     r"""Merge every `NN.json` of a profile into `numbers.tex`, where \result{NN/key} finds it.
 

@@ -14,8 +14,8 @@ from torch import Tensor
 
 DISTANCES = ("cosine", "euclidean")
 
-# One block of scores (16 MB) and its gallery rows are all the memory that exact search needs.
-GALLERY_BLOCK = 8192
+# One block of scores (32 MB) and its gallery rows are all the memory that exact search needs.
+GALLERY_BLOCK = 16384
 QUERY_BLOCK = 512
 # Matrix products treat the last few rows of odd-sized operands with another kernel, whose rounding
 # differs: equal embeddings would get unequal scores. Operands are padded with zeros to this multiple.
@@ -114,11 +114,11 @@ def expand_queries(query: Tensor, gallery: Tensor, k: int, alpha: float) -> Tens
         raise ValueError(f"expected alpha >= 0; got {alpha}")
     similarity, ranking = nearest(query, gallery, k)
     weights = similarity.clamp(min=0) ** alpha
-    expanded = _unit(query.to(torch.float32), _norms(query.to(torch.float32), "query", 0))
+    expanded = _prepared(query, "query", 0, "cosine")
     for rank in range(k):
-        rows = gallery[ranking[:, rank]].to(expanded)
-        expanded += weights[:, rank, None] * _unit(rows, _norms(rows, "gallery", 0))
-    return _unit(expanded, _norms(expanded, "expanded query", 0))
+        answers = gallery[ranking[:, rank].to(gallery.device)].to(query.device)
+        expanded += weights[:, rank, None] * _prepared(answers, "answer", 0, "cosine")
+    return _prepared(expanded, "expanded query", 0, "cosine")
 
 
 @torch.no_grad()
@@ -242,25 +242,16 @@ def _norms(rows: Tensor, what: str, first: int) -> Tensor:
     return norms
 
 
-def _unit(rows: Tensor, norms: Tensor) -> Tensor:
-    """Rows divided by their lengths; a row of zeros stays one."""
-    return rows / norms.masked_fill(norms == 0, 1)[:, None]
+def _prepared(rows: Tensor, what: str, first: int, distance: str, out: Tensor | None = None) -> Tensor:
+    """Checked float32 rows, for cosine divided by their lengths; a row of zeros stays one."""
+    rows = rows.to(torch.float32)
+    norms = _norms(rows, what, first)
+    divisor = norms.masked_fill(norms == 0, 1) if distance == "cosine" else torch.ones_like(norms)
+    return torch.div(rows, divisor[:, None], out=out)
 
 
 def _round_up(n: int, multiple: int) -> int:
     return -(-n // multiple) * multiple
-
-
-def _padded(rows: Tensor, multiple: int) -> Tensor:
-    missing = _round_up(len(rows), multiple) - len(rows)
-    return torch.cat([rows, rows.new_zeros(missing, rows.shape[1])]) if missing else rows
-
-
-def _prepared(rows: Tensor, what: str, first: int, distance: str) -> Tensor:
-    """Checked rows whose products give the distance: of length 1 for cosine, else in float64."""
-    rows = rows.to(torch.float32)
-    norms = _norms(rows, what, first)
-    return _unit(rows, norms) if distance == "cosine" else rows.to(torch.float64)
 
 
 def _blocks(query: Tensor, gallery: Tensor, distance: str) -> Iterator[tuple[int, int, Tensor]]:
@@ -269,27 +260,30 @@ def _blocks(query: Tensor, gallery: Tensor, distance: str) -> Iterator[tuple[int
     Items are padded to a multiple of `RUN`, scoring -inf. They run down the columns, so that the maximum
     over a run of items is an elementwise operation on whole rows.
     """
-    most_items = _round_up(min(GALLERY_BLOCK, len(gallery)), RUN)
-    size = most_items * _round_up(min(QUERY_BLOCK, len(query)), PADDING)
-    buffer = torch.empty(size, device=query.device)
-    product = buffer if distance == "cosine" else torch.empty_like(buffer, dtype=torch.float64)
+    most = _round_up(min(GALLERY_BLOCK, len(gallery)), RUN), _round_up(min(QUERY_BLOCK, len(query)), PADDING)
+    kind = {"device": query.device, "dtype": torch.float32 if distance == "cosine" else torch.float64}
+    items, queries = (torch.zeros(n, query.shape[1], **kind) for n in most)
+    products = torch.empty(most[0] * most[1], **kind)
+    scored = products if distance == "cosine" else torch.empty_like(products, dtype=torch.float32)
     for first_item in range(0, len(gallery), GALLERY_BLOCK):
-        rows = gallery[first_item : first_item + GALLERY_BLOCK].to(query.device)
-        items = _padded(_prepared(rows, "gallery", first_item, distance), RUN)
+        part = gallery[first_item : first_item + GALLERY_BLOCK].to(query.device)
+        n_items = len(part)
+        _prepared(part, "gallery", first_item, distance, out=items[:n_items])
+        items[n_items:] = 0
         for first_query in range(0, len(query), QUERY_BLOCK):
-            asked = query[first_query : first_query + QUERY_BLOCK]
-            queries = _padded(_prepared(asked, "query", first_query, distance), PADDING)
-            shape = len(items), len(queries)
-            block = buffer[: shape[0] * shape[1]].view(shape)
-            products = product[: shape[0] * shape[1]].view(shape)
-            torch.mm(items, queries.T, out=products)
+            part = query[first_query : first_query + QUERY_BLOCK]
+            n_queries = len(part)
+            _prepared(part, "query", first_query, distance, out=queries[:n_queries])
+            queries[n_queries:] = 0
+            left, right = items[: _round_up(n_items, RUN)], queries[: _round_up(n_queries, PADDING)].T
+            block = scored[: len(left) * right.shape[1]].view(len(left), -1)
+            product = products[: block.numel()].view_as(block)
+            torch.mm(left, right, out=product)
             if distance == "euclidean":
-                lengths = items.square().sum(dim=1)[:, None], queries.square().sum(dim=1)
-                products.mul_(-2).add_(lengths[0]).add_(lengths[1]).clamp_(min=0).sqrt_()
-                torch.sub(0.0, products, out=products)
-                block.copy_(products)
-            block[len(rows) :] = -torch.inf
-            yield first_item, first_query, block[:, : len(asked)]
+                product.mul_(-2).add_(left.square().sum(dim=1)[:, None]).add_(right.square().sum(dim=0))
+                block.copy_(product.clamp_(min=0).sqrt_()).neg_().add_(0.0)  # + 0.0: no -0.0
+            block[n_items:] = -torch.inf
+            yield first_item, first_query, block[:, :n_queries]
 
 
 def _sortable(values: Tensor, index: Tensor) -> Tensor:
@@ -332,15 +326,21 @@ def _exact(query: Tensor, gallery: Tensor, k: int, distance: str) -> tuple[Tenso
     return _unsorted_values(best), _unsorted_index(best)
 
 
+def _rows(query: Tensor, gallery: Tensor, distance: str) -> tuple[np.ndarray, np.ndarray]:
+    """Query and gallery as the libraries take them: float32 arrays, of unit length for cosine."""
+    queries, items = _prepared(query, "query", 0, distance), _prepared(gallery, "gallery", 0, distance)
+    return queries.cpu().contiguous().numpy(), items.cpu().contiguous().numpy()
+
+
 def _sklearn(query: Tensor, gallery: Tensor, k: int, distance: str) -> tuple[Tensor, Tensor]:
     """scikit-learn's brute-force `NearestNeighbors`."""
     from sklearn.neighbors import NearestNeighbors
 
-    rows = [_prepared(query, "query", 0, distance).cpu(), _prepared(gallery, "gallery", 0, distance).cpu()]
+    queries, items = _rows(query, gallery, distance)
     index = NearestNeighbors(
         n_neighbors=k, algorithm="brute", metric=distance, n_jobs=torch.get_num_threads()
     )
-    distances, ranking = index.fit(rows[1].numpy()).kneighbors(rows[0].numpy())
+    distances, ranking = index.fit(items).kneighbors(queries)
     similarity = 1 - distances if distance == "cosine" else 0.0 - distances
     return _lower_index_first(similarity, ranking, query.device)
 
@@ -349,8 +349,7 @@ def _faiss(build: Callable, query: Tensor, gallery: Tensor, k: int, distance: st
     """A FAISS index that `build(faiss, gallery rows, metric)` makes, searched on torch's threads."""
     import faiss  # after torch: the other order crashes on macOS
 
-    rows = [_prepared(part, name, 0, distance) for part, name in ((query, "query"), (gallery, "gallery"))]
-    queries, items = (part.to(torch.float32).cpu().contiguous().numpy() for part in rows)
+    queries, items = _rows(query, gallery, distance)
     metric = faiss.METRIC_INNER_PRODUCT if distance == "cosine" else faiss.METRIC_L2
     with _faiss_threads(faiss, torch.get_num_threads()):
         index = build(faiss, items, metric)

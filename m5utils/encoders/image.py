@@ -6,6 +6,7 @@ Slides: P4 (a), "You might need to remove the last linear layer".
 
 import copy
 import hashlib
+import sys
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -101,6 +102,11 @@ BACKBONES = {
 }
 
 
+def pooled(maps: Tensor) -> Tensor:
+    """(n, 2 × channels) of (n, channels, h, w) maps: the average ⊕ the maximum over the picture."""
+    return torch.cat([maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3))], dim=1)
+
+
 class ImageEncoder(nn.Module):
     """From pictures to vectors: resize, scale, convolutions, and pooling by average ⊕ maximum.
 
@@ -136,8 +142,7 @@ class ImageEncoder(nn.Module):
 
     def pooled(self, maps: Tensor) -> Tensor:
         """(n, dim) vectors from the lower part's maps."""
-        last = self.upper(maps)
-        return torch.cat([last.mean(dim=(2, 3)), last.amax(dim=(2, 3))], dim=1)
+        return pooled(self.upper(maps))
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(n, dim) vectors of (n, 3, size, size) uint8 pixels."""
@@ -151,7 +156,7 @@ class ImageEncoder(nn.Module):
             "weights": _content_of(self.state_dict()),
             "torch": torch.__version__,
             "pillow": PIL.__version__,
-            "code": paths.code_hash(Path(__file__)),
+            "code": paths.code_key(sys.modules[__name__]),
         }
 
 
@@ -198,6 +203,52 @@ class MapEncoder(nn.Module):
         """The lower part's settings, whatever the upper part has learned."""
         lower = {"weights": _content_of(self.encoder.lower.state_dict()), "part": "lower", "view": self.view}
         return self.encoder.settings() | lower
+
+
+@dataclass(frozen=True)
+class Views:
+    """Cached maps of n pictures, as cropped and mirrored views: what a network is fine-tuned on.
+
+    Attributes:
+        encoder: The pretrained network; its upper part is where training starts.
+        source: The encoder that made the maps.
+        maps: One (n, dim) float16 tensor per view.
+        key: Names their content: pictures, order, lower part, views.
+    """
+
+    encoder: ImageEncoder
+    source: MapEncoder
+    maps: list[Tensor]
+    key: str
+
+    def take(self, rows: np.ndarray) -> "Views":
+        """The views of these pictures, in this order."""
+        maps = [of_view[torch.as_tensor(rows)] for of_view in self.maps]
+        return Views(self.encoder, self.source, maps, paths.key_of([self.key, [int(row) for row in rows]]))
+
+    def unflattened(self, values: Tensor) -> Tensor:
+        """(n, channels, h, w) float32 maps of (n, dim) rows."""
+        return self.source.unflattened(values)
+
+
+class UpperEncoder(nn.Module):
+    """An encoder that starts from the cached maps of its lower part: ten times faster, for tuned networks."""
+
+    dtype = torch.float32
+
+    def __init__(self, encoder: ImageEncoder) -> None:
+        """Keep the encoder; its `source` makes the maps."""
+        super().__init__()
+        self.encoder, self.source = encoder, MapEncoder(encoder)
+        self.dim = encoder.dim
+
+    def forward(self, values: Tensor) -> Tensor:
+        """(n, dim) vectors of the rows that `source` made."""
+        return self.encoder.pooled(self.source.unflattened(values))
+
+    def settings(self) -> dict[str, object]:
+        """The encoder's, and that its maps were rounded to float16."""
+        return self.encoder.settings() | {"maps": str(self.source.dtype)}
 
 
 def image_encoder(
