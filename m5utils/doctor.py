@@ -4,6 +4,7 @@ Knows the lock file, the settings and the encoders' names. Must not change or do
 """
 
 import dataclasses
+import importlib
 import importlib.metadata
 import platform
 import sys
@@ -88,16 +89,19 @@ def _installed(name: str) -> str | None:
 
 
 def _datasets(profile: runtime.Profile) -> Iterator[Finding]:
-    """Every value of the profile that names an `M5_*` folder."""
+    """Every dataset of the profile: a value that names an `M5_*` folder, under the name of its module."""
     for field in dataclasses.fields(profile):
         value = getattr(profile, field.name)
-        if value == "demo":
+        if field.name != "name" and value == "demo":
             yield Finding(field.name, "drawn, nothing to download")
         elif isinstance(value, str) and value.startswith("M5_"):
             try:
-                yield Finding(field.name, f"{value} = {paths.dataset_root(value)}")
-            except FileNotFoundError as error:
+                splits = importlib.import_module(f"m5utils.datasets.{field.name}").for_profile(profile)
+            except (OSError, ValueError) as error:
                 yield Finding(field.name, str(error), fatal=True)
+            else:
+                counts = ", ".join(f"{name} {len(images)}" for name, images in splits.items())
+                yield Finding(field.name, f"{value} = {paths.setting(value)}: {counts}")
 
 
 def _encoder(profile: runtime.Profile) -> Finding:

@@ -39,22 +39,3 @@ def same_class(query_labels: ArrayLike, gallery_labels: ArrayLike) -> np.ndarray
             f"({int(absent.sum())} such queries): put that class into the gallery or leave these queries out"
         )
     return query[:, None] == gallery
-
-
-def vote(gallery_labels: ArrayLike, ranking: ArrayLike) -> np.ndarray:
-    """The class most of a query's neighbours belong to: the K-nearest-neighbours classifier.
-
-    Args:
-        gallery_labels: Class numbers of every gallery item (n_gallery,).
-        ranking: Gallery rows of every query's k neighbours (n_query, k), best first.
-
-    Returns:
-        (n_query,) class numbers; of equally frequent classes the one that comes first in the ranking.
-
-    Example:
-        >>> vote([0, 1, 1, 0], [[3, 1, 2], [2, 0, 2]])
-        array([1, 1])
-    """
-    of_neighbours = np.asarray(gallery_labels)[np.asarray(ranking)]
-    counts = (of_neighbours[:, :, None] == of_neighbours[:, None, :]).sum(axis=2)
-    return of_neighbours[np.arange(len(of_neighbours)), counts.argmax(axis=1)]

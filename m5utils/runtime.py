@@ -69,10 +69,10 @@ PROFILES = {
             name="lab",
             mit_split="M5_MIT_SPLIT",
             image_encoder="efficientnet_lite0",
-            image_sizes=(224, 256, 320),
+            image_sizes=(224, 256),
             finetune_size=224,
-            finetune_views=6,
-            finetune_epochs=4,
+            finetune_views=4,
+            finetune_epochs=3,
         ),
         Profile(
             name="course",

@@ -4,6 +4,7 @@ Knows embeddings, as float32 tensors, one row per item. Must not know labels, fi
 """
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 
@@ -47,9 +48,12 @@ def scores(query: Tensor, gallery: Tensor, distance: str = "cosine") -> Tensor:
     """
     _check(query, gallery, distance)
     matrix = torch.empty(len(query), len(gallery), device=query.device)
-    for first_item, first_query, block in _blocks(query, gallery, distance):
+
+    def fill_in(first_item: int, first_query: int, block: Tensor) -> None:
         part = matrix[first_query : first_query + block.shape[1], first_item : first_item + GALLERY_BLOCK]
         part.copy_(block.T[:, : part.shape[1]])
+
+    _each_block(query, gallery, distance, fill_in)
     return matrix
 
 
@@ -254,8 +258,32 @@ def _round_up(n: int, multiple: int) -> int:
     return -(-n // multiple) * multiple
 
 
-def _blocks(query: Tensor, gallery: Tensor, distance: str) -> Iterator[tuple[int, int, Tensor]]:
-    """Yield (first gallery item, first query, scores (items, queries)), every block in the same buffer.
+def _each_block(
+    query: Tensor, gallery: Tensor, distance: str, use: Callable[[int, int, Tensor], None]
+) -> None:
+    """Call use(first gallery item, first query, scores (items, queries)) once per block of the matrix.
+
+    On the CPU each thread takes query blocks of its own instead of a share of every operation: nobody
+    waits for anybody, which halves the time on a busy machine. Blocks do not depend on how many threads.
+    """
+    firsts = range(0, len(query), QUERY_BLOCK)
+    threads = torch.get_num_threads()
+    workers = min(threads, len(firsts)) if query.device.type == "cpu" else 1
+    if workers == 1:
+        _walk_blocks(query, gallery, distance, firsts, use)
+        return
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(workers) as pool:
+            shares = [firsts[worker::workers] for worker in range(workers)]
+            list(pool.map(lambda share: _walk_blocks(query, gallery, distance, share, use), shares))
+    finally:
+        torch.set_num_threads(threads)
+
+
+@torch.no_grad()  # each thread has its own switch
+def _walk_blocks(query: Tensor, gallery: Tensor, distance: str, first_queries: range, use: Callable) -> None:
+    """The blocks of some queries, every block in the same buffer.
 
     Items are padded to a multiple of `RUN`, scoring -inf. They run down the columns, so that the maximum
     over a run of items is an elementwise operation on whole rows.
@@ -270,7 +298,7 @@ def _blocks(query: Tensor, gallery: Tensor, distance: str) -> Iterator[tuple[int
         n_items = len(part)
         _prepared(part, "gallery", first_item, distance, out=items[:n_items])
         items[n_items:] = 0
-        for first_query in range(0, len(query), QUERY_BLOCK):
+        for first_query in first_queries:
             part = query[first_query : first_query + QUERY_BLOCK]
             n_queries = len(part)
             _prepared(part, "query", first_query, distance, out=queries[:n_queries])
@@ -283,7 +311,7 @@ def _blocks(query: Tensor, gallery: Tensor, distance: str) -> Iterator[tuple[int
                 product.mul_(-2).add_(left.square().sum(dim=1)[:, None]).add_(right.square().sum(dim=0))
                 block.copy_(product.clamp_(min=0).sqrt_()).neg_().add_(0.0)  # + 0.0: no -0.0
             block[n_items:] = -torch.inf
-            yield first_item, first_query, block[:, :n_queries]
+            use(first_item, first_query, block[:, :n_queries])
 
 
 def _sortable(values: Tensor, index: Tensor) -> Tensor:
@@ -313,7 +341,8 @@ def _exact(query: Tensor, gallery: Tensor, k: int, distance: str) -> tuple[Tenso
     """
     best = torch.full((k, len(query)), torch.iinfo(torch.int64).min, device=query.device)
     within = torch.arange(RUN, device=query.device)[:, None]
-    for first_item, first_query, block in _blocks(query, gallery, distance):
+
+    def keep_best(first_item: int, first_query: int, block: Tensor) -> None:
         n_runs, n_query = block.shape[0] // RUN, block.shape[1]
         run_best = block.view(n_runs, RUN, n_query).amax(dim=1)
         run_keys = _sortable(run_best, torch.arange(n_runs, device=block.device)[:, None])
@@ -322,6 +351,8 @@ def _exact(query: Tensor, gallery: Tensor, k: int, distance: str) -> tuple[Tenso
         keys = _sortable(block.gather(0, items), items + first_item)
         so_far = best[:, first_query : first_query + n_query]
         so_far.copy_(torch.cat([so_far, keys]).topk(k, dim=0).values)
+
+    _each_block(query, gallery, distance, keep_best)
     best = best.T.contiguous()
     return _unsorted_values(best), _unsorted_index(best)
 

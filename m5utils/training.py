@@ -3,7 +3,6 @@
 Knows features, images, labels and losses. Must not know a metric, a gallery or a figure.
 """
 
-import copy
 import math
 import sys
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import BatchSampler
 
 from m5utils import heads, losses, paths, runtime
-from m5utils.encoders.image import Views, pooled
+from m5utils.encoders.image import Views, for_inference, pooled
 
 
 def fit_head(
@@ -82,11 +81,12 @@ def fit_head(
     return head.cpu().eval().requires_grad_(False), history
 
 
+# What the embedding is trained by, and whether a classifier on top of it is trained as well.
 TUNING_LOSSES = {
-    "classification": losses.classification(),
-    "contrastive": losses.contrastive(0.5, "cosine"),
-    "triplet": losses.triplet(0.2, "cosine", "all"),
-    "supcon": losses.supervised_contrastive(),
+    "classification": (None, losses.classification()),
+    "contrastive": (losses.contrastive(0.5, "cosine"), None),
+    "triplet": (losses.triplet(0.2, "cosine", "all"), None),
+    "supcon": (losses.supervised_contrastive(), losses.classification()),
 }
 
 
@@ -96,27 +96,31 @@ def finetune(
     loss: str,
     epochs: int,
     seed: int = 0,
+    dim: int = 256,
     rate: float = 3e-4,
     batch: int = 64,
 ) -> Path:
     """Train the upper part of a network on the cached maps of its lower part; minutes on two cores.
 
-    Every epoch takes each picture once, in a view drawn anew. The loss is applied behind a linear layer that
-    is thrown away afterwards (for "classification" that layer is the classifier): what is kept are the weights
-    below it. Batch normalisation keeps ImageNet's statistics. After every epoch all that the next one needs
-    is saved; a run that was killed goes on from there and ends with the same weights to the last digit.
+    Every epoch takes each picture once, in a view drawn anew. Above the pooled features comes a linear layer
+    to the embedding, on which the loss works; "classification" and "supcon" also train a classifier on the
+    embedding, which is thrown away afterwards: the last layer removed, as the slides say. Batch normalisation
+    keeps ImageNet's statistics and is folded into the convolutions. What is kept is the moving average of the
+    weights. After every epoch all that the next one needs is saved: a run that was killed goes on from there
+    and ends with the same weights to the last digit.
 
     Args:
         views: Maps of n pictures in several views, see `embeddings.views`.
         labels: (n,) class numbers.
         loss: One of `TUNING_LOSSES`.
         epochs: Passes over the pictures.
-        seed: Of the layer's first weights, the batches and the views.
-        rate: Highest learning rate.
+        seed: Of the new layers' first weights, the batches and the views.
+        dim: Length of the embedding.
+        rate: Highest learning rate of the convolutions; that of the new layers is three times as high.
         batch: Pictures per step, at most.
 
     Returns:
-        The file of the trained upper part, for `embeddings.features(..., tuned=)`.
+        The file of what was learned, for `embeddings.features(..., tuned=)`.
 
     Raises:
         ValueError: If there is no such loss, or the loss stops being finite.
@@ -129,57 +133,97 @@ def finetune(
         "loss": loss,
         "epochs": epochs,
         "seed": seed,
+        "dim": dim,
         "rate": rate,
         "batch": batch,
-        "torch": torch.__version__,
+        "torch": torch.__version__.partition("+")[0],
         "code": paths.code_key(sys.modules[__name__], losses),
     }
     folder = paths.cache() / "weights" / paths.key_of(settings)
-    tuned = folder / "upper.safetensors"
+    tuned = folder / "tuned.safetensors"
     if not tuned.is_file():
         with paths.lock(folder / ".lock", f"fine-tuning into {folder.name}"):
             if not tuned.is_file():
-                _train(views, labels, loss, epochs, seed, rate, batch, folder)
+                runtime.seed_everything(seed)
+                network = _network(views, dim, len(np.unique(labels)))
+                learned = _trained(network, views, labels, loss, epochs, seed, rate, batch, folder)
+                kept = {k: v for k, v in learned.state_dict().items() if not k.startswith("classifier.")}
+                with paths.published(tuned) as part:
+                    safetensors.torch.save_file({k: v.contiguous().cpu() for k, v in kept.items()}, part)
+                (folder / "resume.safetensors").unlink(missing_ok=True)
     return tuned
 
 
-def _train(
-    views: Views, labels: np.ndarray, loss: str, epochs: int, seed: int, rate: float, batch: int, folder: Path
-) -> None:
-    runtime.seed_everything(seed)
+class _Network(nn.Module):
+    """The part of a network that is trained."""
+
+    def __init__(self, upper: nn.Module, features: int, dim: int, n_classes: int) -> None:
+        super().__init__()
+        self.upper, self.drop = upper, nn.Dropout(0.2)
+        self.embed, self.classifier = nn.Linear(features, dim), nn.Linear(dim, n_classes)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return self.embed(self.drop(pooled(maps, self.upper(maps))))
+
+
+def _network(views: Views, dim: int, n_classes: int) -> _Network:
+    upper = for_inference(views.encoder.upper).requires_grad_(True)
+    return _Network(upper, views.encoder.dim, dim, n_classes)
+
+
+def _trained(
+    network: _Network,
+    views: Views,
+    labels: np.ndarray,
+    loss: str,
+    epochs: int,
+    seed: int,
+    rate: float,
+    batch: int,
+    folder: Path,
+) -> nn.Module:
+    """The moving average of the network's weights after these epochs, going on from what `folder` has."""
     device = runtime.device()
-    upper = copy.deepcopy(views.encoder.upper).requires_grad_(True).eval()
-    n_classes = len(np.unique(labels))
-    top = nn.Linear(views.encoder.dim, n_classes if loss == "classification" else 256)
-    network = nn.ModuleDict({"upper": upper, "top": top}).to(device)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=5e-2)
-    measure = TUNING_LOSSES[loss]
+    network = network.to(device)
+    average = torch.optim.swa_utils.AveragedModel(network, multi_avg_fn=_moving_average)
+    new_layers = [*network.embed.parameters(), *network.classifier.parameters()]
+    groups = [{"params": network.upper.parameters()}, {"params": new_layers}]
+    optimizer = torch.optim.AdamW(groups, lr=rate, weight_decay=1e-2)
     targets = torch.as_tensor(labels, device=device)
-    steps = epochs * len(_balanced(labels, batch))
-    done = _resume(folder, network, optimizer)
-    for epoch in range(done, epochs):
+    for epoch in range(_resume(folder, network, average, optimizer), epochs):
         runtime.seed_everything(seed * 10_000 + epoch)  # nothing to remember of a generator between epochs
         view_of = torch.randint(len(views.maps), (len(labels),))
         batches = list(_balanced(labels, batch))
-        for step, rows in enumerate(
-            runtime.progress(batches, len(batches), f"{loss}, epoch {epoch + 1}/{epochs}")
-        ):
-            for group in optimizer.param_groups:
-                group["lr"] = rate * _schedule((epoch * len(batches) + step) / steps)
+        doing = f"{loss}, seed {seed}, epoch {epoch + 1} of {epochs}"
+        for step, rows in enumerate(runtime.progress(batches, len(batches), doing, "steps")):
+            for group, factor in zip(optimizer.param_groups, (1, 3), strict=True):
+                group["lr"] = factor * rate * _schedule((epoch + step / len(batches)) / epochs)
             maps = torch.stack([views.maps[view_of[row]][row] for row in rows]).to(device)
-            features = pooled(upper(views.unflattened(maps)))
-            value = measure(network["top"](features), targets[rows])
+            value = _loss(network.train(), views.unflattened(maps), targets[rows], loss)
             if not value.isfinite():
-                raise ValueError(
-                    f"{loss}: the loss is {float(value)} in epoch {epoch + 1}; lower the rate ({rate})."
-                )
+                raise ValueError(f"{doing}: the loss is {float(value)}; lower the rate ({rate}).")
             optimizer.zero_grad()
             value.backward()
             optimizer.step()
-        _save(folder / "resume.safetensors", network, optimizer, epoch + 1)
-    with paths.published(folder / "upper.safetensors") as part:
-        safetensors.torch.save_file({k: v.contiguous().cpu() for k, v in upper.state_dict().items()}, part)
-    (folder / "resume.safetensors").unlink(missing_ok=True)
+            average.update_parameters(network)
+        _save(folder / "resume.safetensors", network, average, optimizer, epoch + 1)
+    return average.module
+
+
+def _loss(network: _Network, maps: Tensor, labels: Tensor, loss: str) -> Tensor:
+    of_embedding, of_classifier = TUNING_LOSSES[loss]
+    embedding = network(maps)
+    terms = [of_embedding(embedding, labels)] if of_embedding else []
+    terms += [of_classifier(network.classifier(embedding), labels)] if of_classifier else []
+    return torch.stack(terms).sum()
+
+
+@torch.no_grad()
+def _moving_average(averages: list[Tensor], values: list[Tensor], n_averaged: Tensor) -> None:
+    """An average over the last hundred steps, of fewer at the start."""
+    decay = min(0.99, float(n_averaged / (n_averaged + 10)))
+    for average, value in zip(averages, values, strict=True):
+        average.lerp_(value, 1 - decay)
 
 
 def _schedule(progress: float) -> float:
@@ -187,9 +231,12 @@ def _schedule(progress: float) -> float:
     return min(progress / 0.1 + 0.01, 1.0) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def _save(file: Path, network: nn.Module, optimizer: torch.optim.Optimizer, epochs: int) -> None:
+def _save(
+    file: Path, network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, epochs: int
+) -> None:
     """Everything the next epoch needs, in one file without code in it."""
     state = {f"network.{key}": value for key, value in network.state_dict().items()}
+    state |= {f"average.{key}": value for key, value in average.state_dict().items()}
     for number, values in optimizer.state_dict()["state"].items():
         state |= {f"optimizer.{number}.{key}": value for key, value in values.items()}
     state = {key: value.detach().cpu().contiguous() for key, value in state.items()}
@@ -197,7 +244,7 @@ def _save(file: Path, network: nn.Module, optimizer: torch.optim.Optimizer, epoc
         safetensors.torch.save_file(state, part, metadata={"epochs": str(epochs)})
 
 
-def _resume(folder: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+def _resume(folder: Path, network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> int:
     """Load what `_save` wrote, and return how many epochs it had seen; 0 if there is nothing."""
     file = folder / "resume.safetensors"
     if not file.is_file():
@@ -205,9 +252,8 @@ def _resume(folder: Path, network: nn.Module, optimizer: torch.optim.Optimizer) 
     with safetensors.safe_open(file, framework="pt") as stored:
         state = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118 - it is no dict
         epochs = int(stored.metadata()["epochs"])
-    network.load_state_dict(
-        {k.removeprefix("network."): v for k, v in state.items() if k.startswith("network.")}
-    )
+    for name, module in {"network.": network, "average.": average}.items():
+        module.load_state_dict({k.removeprefix(name): v for k, v in state.items() if k.startswith(name)})
     of_optimizer = optimizer.state_dict()
     for key, value in state.items():
         if key.startswith("optimizer."):

@@ -19,7 +19,12 @@ def checked(reports: list[Path], generated: Path, figures: Path) -> dict[str, in
     }
 
 
-if __name__ == "__main__":
-    counts = checked([Path(name) for name in sys.argv[1:]], paths.GENERATED / "demo", paths.FIGURES / "demo")
+def main(reports: list[Path], generated: Path, figures: Path) -> int:
+    """Print the counts; 1 if one of them is 0."""
+    counts = checked(reports, generated, figures)
     print("checked: " + ", ".join(f"{count} {what}" for what, count in counts.items()))
-    sys.exit(min(counts.values()) == 0)
+    return int(min(counts.values()) == 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main([Path(name) for name in sys.argv[1:]], paths.GENERATED / "demo", paths.FIGURES / "demo"))

@@ -72,6 +72,14 @@ def test_doctor_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     code, text = m5("doctor", "--profile", "lab")
     assert code == 1
     assert "MISSING mit_split         M5_MIT_SPLIT is not set" in text
+    for split in ("train", "test"):
+        for name in ("coast", "street"):
+            (tmp_path / split / name).mkdir(parents=True)
+            (tmp_path / split / name / "a.jpg").write_bytes(b"")
+    monkeypatch.setattr(paths, "setting", lambda _: str(tmp_path))
+    code, text = m5("doctor", "--profile", "lab")
+    assert code == 0, text
+    assert f"ok      mit_split         M5_MIT_SPLIT = {tmp_path}: train 2, test 2" in text
 
 
 def test_doctor_tells_a_cache_it_cannot_write(tmp_path: Path):

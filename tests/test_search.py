@@ -29,6 +29,16 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr(search, "QUERY_BLOCK", 7)
 
 
+@pytest.fixture(params=[1, 3])
+def threads(request):
+    """As many threads as torch may use, and back to what it was."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    assert torch.get_num_threads() == request.param  # search gives the threads back
+    torch.set_num_threads(before)
+
+
 # ---- scores ----
 
 
@@ -49,7 +59,7 @@ def test_nearer_scores_more(distance):
 
 
 @pytest.mark.parametrize("distance", search.DISTANCES)
-@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.usefixtures("small_blocks", "threads")
 def test_scores_are_the_slow_loop(distance):
     query, gallery = gaussian(16, 5), 3 * gaussian(101, 5, seed=1)
     found = search.scores(query, gallery, distance)
@@ -91,7 +101,7 @@ def test_length_does_not_matter_to_cosine(query_power, gallery_power):
 @pytest.mark.parametrize("distance", search.DISTANCES)
 @pytest.mark.parametrize("n_gallery", [1, 31, 32, 33, 45, 46, 101, 200])
 @pytest.mark.parametrize("k", [1, 10, 200])
-@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.usefixtures("small_blocks", "threads")
 def test_nearest_is_the_slow_loop_with_ties(n_gallery, k, distance):
     # 16 different rows at most: nearly every score is tied, within and across blocks
     query, gallery = signs(9, 4), signs(n_gallery, 4, seed=1)
@@ -131,6 +141,21 @@ def test_nearest_across_the_real_gallery_blocks(distance, monkeypatch):
     assert torch.equal(ranking, expected.indices[:, :10])
     assert torch.equal(values, expected.values[:, :10])
     assert ranking[-1, :3].tolist() == [3, search.GALLERY_BLOCK, 2 * search.GALLERY_BLOCK + 4]
+
+
+@pytest.mark.parametrize("distance", search.DISTANCES)
+def test_the_number_of_threads_changes_no_bit(distance, monkeypatch):
+    monkeypatch.setattr(search, "QUERY_BLOCK", 32)
+    query, gallery = gaussian(100, 300), gaussian(500, 300, seed=1)
+    before, found = torch.get_num_threads(), []
+    for count in (1, 2, 3):
+        torch.set_num_threads(count)
+        found.append(
+            (search.scores(query, gallery, distance), *search.nearest(query, gallery, 9, distance=distance))
+        )
+    torch.set_num_threads(before)
+    for other in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
 
 
 @pytest.mark.parametrize("method", EXACT)
@@ -205,6 +230,7 @@ class Largest(TorchFunctionMode):
 def test_nearest_never_holds_the_matrix(distance, monkeypatch):
     monkeypatch.setattr(search, "GALLERY_BLOCK", 64)
     monkeypatch.setattr(search, "QUERY_BLOCK", 32)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # the watch does not see other threads
     query, gallery = gaussian(300, 8), gaussian(3000, 8, seed=1)
     with Largest() as largest:
         search.nearest(query, gallery, 5, distance=distance)
@@ -214,8 +240,9 @@ def test_nearest_never_holds_the_matrix(distance, monkeypatch):
     assert largest.numel == 900_000  # the watch works
 
 
+@pytest.mark.usefixtures("small_blocks", "threads")
 def test_inputs_stay_as_they_are_and_gradients_are_no_obstacle():
-    query, gallery = gaussian(4, 8).requires_grad_(), gaussian(9, 8, seed=1)
+    query, gallery = gaussian(16, 8).requires_grad_(), gaussian(9, 8, seed=1)
     before = query.detach().clone(), gallery.clone()
     for call in (
         lambda: search.scores(query, gallery),
@@ -337,7 +364,7 @@ def test_a_row_that_is_not_finite_is_named(method, distance, value):
         search.nearest(bad, good, 3, method, distance)
 
 
-@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.usefixtures("small_blocks", "threads")
 def test_the_row_is_counted_from_the_start_not_from_the_block():
     bad = gaussian(60, 4)
     bad[50, 2] = torch.nan

@@ -23,11 +23,8 @@ def locked(lock: str) -> list[Requirement]:
 
 def faults(lock: str) -> list[str]:
     """What is wrong with a lock file, one sentence each."""
-    found = [
-        f"{needed.name} is not locked"
-        for needed in NEEDED
-        if canonicalize_name(needed.name) not in names(lock)
-    ]
+    absent = {canonicalize_name(needed.name) for needed in NEEDED} - names(lock)
+    found = [f"{name} is not locked" for name in absent]
     for block in re.split(r"\n(?=\S)", lock.strip()):
         name = block.split("==")[0]
         if not re.match(r"[\w.-]+==[^\s;]+", block):
@@ -60,7 +57,6 @@ def test_a_faulty_lock_is_seen():
     pin, hashed = "torch==2.15.0", " \\\n    --hash=sha256:" + "0" * 64
     assert "numpy is not locked" in faults(pin + hashed)
     assert "torch has no hash" in faults(pin)
-    assert "torch>=2 \\\n    --hash" not in faults(LOCK)
     assert any("is not pinned" in fault for fault in faults("torch>=2" + hashed))
     assert "an address" in faults("--index-url https://somewhere\n" + pin + hashed)
 

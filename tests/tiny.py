@@ -1,5 +1,6 @@
 """Tiny notebooks and projects for the tests of what runs, checks and publishes notebooks."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -9,6 +10,10 @@ from pathlib import Path
 
 from m5utils import paths
 
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
 PARAMETERS = 'profile = "demo"\nseed = 0\nmargin = 0.2\nminer = "hard"\nretrain = False'
 START = """from types import SimpleNamespace
 from m5utils import report
@@ -19,24 +24,23 @@ _ = fig.subplots().plot([0, margin])
 out.figure(fig, "line")"""
 
 
-def cell(kind: str, source: str, *tags: str, **more: object) -> dict:
-    """A notebook cell as it is stored."""
-    outputs = {"execution_count": None, "outputs": []} if kind == "code" else {}
-    metadata = {"tags": list(tags)} if tags else {}
-    return (
-        {"cell_type": kind, "id": f"c{abs(hash(source))}"[:8], "metadata": metadata, "source": source}
-        | outputs
-        | more
-    )
+def cell(kind: str, source: str, *tags: str) -> dict:
+    """A notebook cell as it is stored, named by its content."""
+    name = hashlib.sha256(source.encode()).hexdigest()[:8]
+    stored = {
+        "cell_type": kind,
+        "id": name,
+        "metadata": {"tags": list(tags)} if tags else {},
+        "source": source,
+    }
+    return stored | ({"execution_count": None, "outputs": []} if kind == "code" else {})
 
 
-def write_notebook(
-    path: Path, *sources: str, parameters: str = PARAMETERS, words: str = "# A tiny notebook"
-) -> Path:
+def write_notebook(path: Path, *sources: str, parameters: str = PARAMETERS) -> Path:
     """A notebook of a title, a parameters cell and a code cell per source."""
-    cells = [cell("markdown", words), cell("code", parameters, "parameters")]
+    cells = [cell("markdown", "# A tiny notebook"), cell("code", parameters, "parameters")]
     cells += [cell("code", source) for source in sources]
-    notebook = {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    notebook = {"cells": cells, "metadata": METADATA, "nbformat": 4, "nbformat_minor": 5}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(notebook), encoding="utf-8")
     return path
@@ -59,21 +63,27 @@ def copy_project(root: Path) -> Path:
     return root
 
 
-def m5(project: Path, *arguments: str, **more: object) -> subprocess.Popen:
-    """Start `m5` of a copied project; in a process group of its own, so that it can be killed."""
-    broken = (
-        project / "jupyter" / "kernels" / "python3" / "kernel.json"
-    )  # as a user of another project has it
-    broken.parent.mkdir(parents=True, exist_ok=True)
-    broken.write_text('{"argv": ["false"], "display_name": "broken", "language": "python"}')
-    environment = os.environ | {"PYTHONPATH": str(project), "JUPYTER_DATA_DIR": str(project / "jupyter")}
+def m5(project: Path, *arguments: str, **settings: str) -> subprocess.Popen:
+    """Start `m5` of a project, in a process group of its own so that it can be killed.
+
+    The user has a kernel `python3` that belongs to something else and does not start.
+    """
+    jupyter = project / "build" / "jupyter of the user"
+    kernel = jupyter / "kernels" / "python3" / "kernel.json"
+    kernel.parent.mkdir(parents=True, exist_ok=True)
+    kernel.write_text('{"argv": ["false"], "display_name": "broken", "language": "python"}')
+    inherited = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
+    environment = {
+        "PYTHONPATH": str(project),
+        "JUPYTER_DATA_DIR": str(jupyter),
+        "JUPYTER_PREFER_ENV_PATH": "0",
+    }
     return subprocess.Popen(
         [sys.executable, "-m", "m5utils.cli", *arguments],
         cwd=project,
-        env=environment | {"JUPYTER_PREFER_ENV_PATH": "0"},
+        env=inherited | environment | settings,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-        **more,
     )

@@ -20,6 +20,7 @@ import torch
 import torchvision
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.utils import fusion
 
 from m5utils import paths
@@ -30,13 +31,16 @@ IMAGENET = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 LITE = ((127.0, 127.0, 127.0), (128.0, 128.0, 128.0))
 
 
+SMALLEST = 32  # pixels: below, the last maps have no place left
+
+
 @dataclass(frozen=True)
 class Backbone:
     """A classifier without its last layer, how its weights are found, and what its pixels were scaled by.
 
     Attributes:
         build: Makes the whole network, untrained.
-        cut: From the network to its convolutions, cut in two where the stride becomes 32: the lower part,
+        cut: From the network to its convolutions, cut in two before the stride becomes 32: the lower part,
             which keeps ImageNet's edges and textures, and the upper part, which is fine-tuned.
         weights: The file of the pretrained weights.
         statistics: Mean and deviation of the channels, for pixels from 0 to 255.
@@ -81,9 +85,10 @@ def _torchvision(name: str, cut: Callable[[nn.Module], tuple[nn.Module, nn.Modul
         if not file.is_file():
             file.parent.mkdir(parents=True, exist_ok=True)
             try:
+                digits = file.stem.rpartition("-")[2]  # torchvision's names end in the content's sha256
                 with paths.published(file) as part:
-                    torch.hub.download_url_to_file(url, str(part), progress=False)
-            except (URLError, OSError) as error:
+                    torch.hub.download_url_to_file(url, str(part), hash_prefix=digits, progress=False)
+            except (URLError, OSError, RuntimeError) as error:
                 raise FileNotFoundError(
                     f"the weights of {name} are not at {file} and could not be downloaded ({error}). Put "
                     f"{file.name} there, or use efficientnet_lite0, whose weights lie in its package."
@@ -102,27 +107,43 @@ BACKBONES = {
 }
 
 
-def pooled(maps: Tensor) -> Tensor:
-    """(n, 2 × channels) of (n, channels, h, w) maps: the average ⊕ the maximum over the picture."""
-    return torch.cat([maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3))], dim=1)
+def pooled(lower: Tensor, upper: Tensor) -> Tensor:
+    """One vector per picture: average ⊕ maximum of the upper maps ⊕ mean and deviation of the lower ones.
+
+    The upper maps say what is in the picture, the lower ones what it is made of: texture tells a forest from
+    a field. Each part is scaled to a mean square of 1, or the largest would be all that counts.
+
+    Args:
+        lower: (n, channels, h, w) maps half-way through the network.
+        upper: (n, channels, h, w) maps at its end.
+
+    Returns:
+        (n, 2 × channels of both).
+    """
+    mean, deviation = lower.mean(dim=(2, 3)), lower.flatten(2).std(dim=2)
+    parts = [upper.mean(dim=(2, 3)), upper.amax(dim=(2, 3)), torch.cat([mean, deviation], dim=1)]
+    return torch.cat([functional.normalize(part) * part.shape[1] ** 0.5 for part in parts], dim=1)
 
 
 class ImageEncoder(nn.Module):
-    """From pictures to vectors: resize, scale, convolutions, and pooling by average ⊕ maximum.
+    """From pictures to vectors: resize, scale, convolutions, and pooling.
 
     Attributes:
         name: The backbone's.
         size: Side length of the square that is encoded, in pixels.
-        dim: Length of a vector: twice the channels of the last map.
+        dim: Length of a vector.
         lower, upper: The two parts of the network; `upper(lower(x))` is the last map.
+        flip: Whether a vector is the mean of the picture's and its mirror image's.
+        embed: The linear layer that was trained with a tuned upper part; the identity for a pretrained one.
     """
 
     dtype = torch.float32
 
-    def __init__(self, name: str, size: int, lower: nn.Module, upper: nn.Module) -> None:
+    def __init__(self, name: str, size: int, lower: nn.Module, upper: nn.Module, flip: bool = False) -> None:
         """Put the two parts of a network together; use `image_encoder` to get one by name."""
         super().__init__()
-        self.name, self.size, self.lower, self.upper = name, size, lower, upper
+        self.name, self.size, self.lower, self.upper, self.flip = name, size, lower, upper, flip
+        self.embed = nn.Identity()
         mean, deviation = BACKBONES[name].statistics
         self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
         self.register_buffer("deviation", torch.tensor(deviation)[:, None, None], persistent=False)
@@ -136,25 +157,39 @@ class ImageEncoder(nn.Module):
         return _resized(picture, (left, top, left + side, top + side), self.size)
 
     def maps(self, pixels: Tensor) -> Tensor:
-        """The lower part's maps (n, channels, h, w) of (n, 3, size, size) uint8 pixels."""
+        """The lower part's maps (n, channels, h, w) of (n, 3, size, size) uint8 pixels.
+
+        Raises:
+            ValueError: If the pixels are not uint8: 0..1 instead of 0..255 would pass unseen.
+        """
+        if pixels.dtype != torch.uint8:
+            raise ValueError(f"expected pixels as uint8, 0 to 255; got {pixels.dtype}")
         scaled = (pixels.float() - self.mean) / self.deviation
         return self.lower(scaled.contiguous(memory_format=torch.channels_last))
 
+    def features(self, pixels: Tensor) -> Tensor:
+        """The last map (n, channels, h, w) of (n, 3, size, size) uint8 pixels."""
+        return self.upper(self.maps(pixels))
+
     def pooled(self, maps: Tensor) -> Tensor:
         """(n, dim) vectors from the lower part's maps."""
-        return pooled(self.upper(maps))
+        return self.embed(pooled(maps, self.upper(maps)))
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(n, dim) vectors of (n, 3, size, size) uint8 pixels."""
-        return self.pooled(self.maps(pixels))
+        vectors = self.pooled(self.maps(pixels))
+        return (vectors + self.pooled(self.maps(pixels.flip(3)))) / 2 if self.flip else vectors
 
     def settings(self) -> dict[str, object]:
         """Everything that decides the vectors, for the cache's key; nothing that does not."""
         return {
             "encoder": self.name,
             "size": self.size,
+            "flip": self.flip,
             "weights": _content_of(self.state_dict()),
-            "torch": torch.__version__,
+            # What follows "+" names a build's GPU: a laptop reads what the server has encoded.
+            "torch": torch.__version__.partition("+")[0],
+            "torchvision": torchvision.__version__.partition("+")[0],
             "pillow": PIL.__version__,
             "code": paths.code_key(sys.modules[__name__]),
         }
@@ -252,30 +287,53 @@ class UpperEncoder(nn.Module):
 
 
 def image_encoder(
-    name: str, size: int = 224, weights: Path | None = None, tuned: Path | None = None
+    name: str,
+    size: int = 224,
+    weights: Path | None = None,
+    tuned: Path | None = None,
+    flip: bool = False,
 ) -> ImageEncoder:
     """An encoder by name, pretrained, in evaluation mode.
 
     Args:
         name: One of `BACKBONES`.
         size: Side length in pixels.
-        weights: A state_dict of this architecture (.safetensors, or .pth without code in it) to use instead of
-            ImageNet's; the classifier may be missing.
-        tuned: The upper part that `training.finetune` wrote.
+        weights: A state_dict of this architecture, or of an encoder of it (.safetensors, or .pth without code
+            in it), to use instead of ImageNet's; the classifier may be missing.
+        tuned: The upper part, and the linear layer above it, that `training.finetune` wrote.
+        flip: Average the vectors of a picture and of its mirror image; takes twice the time.
 
     Raises:
-        ValueError: If there is no such encoder, or a file is of another architecture.
+        ValueError: If there is no such encoder, `size` is below 32, or a file is of another architecture.
         FileNotFoundError: If weights are missing; there are never random ones.
     """
     if name not in BACKBONES:
         raise ValueError(f"expected an image encoder out of {', '.join(BACKBONES)}; got {name!r}")
+    if size < SMALLEST:
+        raise ValueError(f"expected a size of at least {SMALLEST} pixels, got {size}")
     backbone = BACKBONES[name]
     net = backbone.build()
     file = Path(weights) if weights is not None else backbone.weights()
-    _load(net, _read(file), file, name)
-    encoder = ImageEncoder(name, size, *backbone.cut(net))
-    if tuned is not None:
-        _load(encoder.upper, _read(Path(tuned)), Path(tuned), f"the upper part of {name}")
+    state = _read(file)
+    encoder = ImageEncoder(name, size, *backbone.cut(net), flip)
+    of_encoder = any(key.startswith(("lower.", "upper.")) for key in state)
+    _load(encoder if of_encoder else net, state, file, name)
+    return encoder.eval().requires_grad_(False) if tuned is None else _tuned(encoder, Path(tuned))
+
+
+def _tuned(encoder: ImageEncoder, file: Path) -> ImageEncoder:
+    """The encoder with what `training.finetune` has learned."""
+    state = _read(file)
+    if "embed.weight" not in state:
+        raise ValueError(f"{file} has no layer `embed`: expected a file that training.finetune wrote.")
+    learned = nn.ModuleDict({"upper": for_inference(encoder.upper)})
+    learned["embed"] = nn.Linear(*reversed(state["embed.weight"].shape))
+    _load(learned, state, file, f"the upper part of {encoder.name}")
+    encoder.upper, encoder.embed, encoder.dim = (
+        learned["upper"],
+        learned["embed"],
+        learned["embed"].out_features,
+    )
     return encoder.eval().requires_grad_(False)
 
 
@@ -301,25 +359,36 @@ def _resized(picture: Image.Image, box: tuple[float, float, float, float], size:
 
 def _read(file: Path) -> dict[str, Tensor]:
     if not file.is_file():
-        raise FileNotFoundError(f"the weights file {file} is missing.")
+        raise FileNotFoundError(
+            f"the weights file {file} is missing. Put it there, or use efficientnet_lite0 without `weights`: "
+            "its own lie in its package."
+        )
     try:
         if file.suffix == ".safetensors":
             return safetensors.torch.load_file(file)
-        return torch.load(file, map_location="cpu", weights_only=True)  # refuses code
+        state = torch.load(file, map_location="cpu", weights_only=True)  # refuses code
+        if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+            raise ValueError(f"expected names with tensors, got {type(state).__name__}")
+        return state
     except Exception as error:
         raise ValueError(
             f"{file} is no state_dict that can be read without running code ({type(error).__name__}: "
-            f"{str(error).splitlines()[0]}). Save one with safetensors or torch.save(model.state_dict())."
+            f"{str(error).partition(chr(10))[0]}). Save one with safetensors or torch.save(net.state_dict())."
         ) from error
 
 
 def _load(net: nn.Module, state: dict[str, Tensor], file: Path, what: str) -> None:
     """Load what the convolutions need; the classifier's weights may be there or not."""
     own = {key: value.shape for key, value in net.state_dict().items() if not _of_the_classifier(key)}
-    if not any(key in state for key in own):  # a file of `net.features` alone
+    has_features = any(key.startswith("features.") for key in own)
+    if has_features and not any(key in state for key in own):  # a file of `net.features` alone
         state = {f"features.{key}": value for key, value in state.items()}
     missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
-    misshapen = [key for key in own if key in state and state[key].shape != own[key]]
+    misshapen = [
+        f"{key} {tuple(state[key].shape)} for {tuple(own[key])}"
+        for key in own
+        if key in state and state[key].shape != own[key]
+    ]
     unknown = [key for key in state if key not in own and not _of_the_classifier(key)]
     if missing or misshapen or unknown:
         first = " and ".join(
@@ -328,7 +397,8 @@ def _load(net: nn.Module, state: dict[str, Tensor], file: Path, what: str) -> No
             if keys
         )
         raise ValueError(
-            f"{file} holds weights of another network than {what}: {first}. Name its own encoder."
+            f"{file} holds weights of another network than {what}: {first}. Name the encoder that they "
+            "belong to, or give a file of this one."
         )
     net.load_state_dict({key: value for key, value in state.items() if key in own}, strict=False)
 
@@ -341,6 +411,7 @@ def _content_of(state: dict[str, Tensor]) -> str:
     """A hash of the tensors themselves, so that the file's format and date do not matter."""
     digest = hashlib.sha256()
     for key, value in sorted(state.items()):
-        digest.update(key.encode())
-        digest.update(value.cpu().contiguous().numpy().tobytes())
+        if not key.endswith("num_batches_tracked"):  # older files lack it, and only training reads it
+            digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.cpu().contiguous().numpy().data)
     return digest.hexdigest()[:16]
