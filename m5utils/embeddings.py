@@ -148,6 +148,21 @@ def encoders(profile: Profile, tuned: Path | None = None) -> list[nn.Module]:
     ]
 
 
+def sources(profile: Profile, training: bool) -> list[image.MapEncoder]:
+    """Everything of a profile that takes images through a network; all else follows from it in seconds.
+
+    Args:
+        profile: Names the backbone, the sizes and the views.
+        training: Whether the images will be trained on; only then are their views needed.
+    """
+    name, size = profile.image_encoder, profile.finetune_size
+    plain = [image.MapEncoder(image.image_encoder(name, size)) for size in profile.image_sizes]
+    if not training:
+        return plain
+    encoder = image.image_encoder(name, size)
+    return plain + [image.MapEncoder(encoder, view) for view in range(1, profile.finetune_views + 1)]
+
+
 def features(profile: Profile, listed: LabelledImages, tuned: Path | None = None) -> Tensor:
     """(n, dim) float32: the profile's vectors of these images, each size normalised to length 1, then joined.
 
@@ -162,11 +177,10 @@ def features(profile: Profile, listed: LabelledImages, tuned: Path | None = None
 
 def views(profile: Profile, listed: LabelledImages) -> image.Views:
     """The maps that `training.finetune` starts from: the profile's number of views of these images."""
-    encoder = image.image_encoder(profile.image_encoder, profile.finetune_size)
-    sources = [image.MapEncoder(encoder, view) for view in range(1, profile.finetune_views + 1)]
-    maps = [torch.from_numpy(np.concatenate(encode(source, listed).shards)) for source in sources]
-    content = [paths.content_hashes(listed.paths()), [source.settings() for source in sources]]
-    return image.Views(encoder, sources[0], maps, paths.key_of(content))
+    of_views = [source for source in sources(profile, training=True) if source.view > 0]
+    maps = [torch.from_numpy(np.concatenate(encode(source, listed).shards)) for source in of_views]
+    content = [paths.content_hashes(listed.paths()), [source.settings() for source in of_views]]
+    return image.Views(of_views[0].encoder, of_views[0], maps, paths.key_of(content))
 
 
 def readable(profile: Profile, listed: LabelledImages, on_bad_image: str = "raise") -> LabelledImages:

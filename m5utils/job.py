@@ -126,10 +126,10 @@ def encode(profile_name: str, part: int = 1, parts: int = 1) -> None:
     profile = runtime.profile(profile_name)
     runtime.pin_threads(profile.threads)
     for split, images in mit_split.for_profile(profile).items():
-        for encoder in embeddings.encoders(profile):
-            done = embeddings.encode(encoder, images, on_bad_image="skip", part=(part, parts))
+        for source in embeddings.sources(profile, training=split == "train"):
+            done = embeddings.encode(source, images, on_bad_image="skip", part=(part, parts))
             bad = f", {len(done.bad)} cannot be read" if done.bad else ""
-            print(f"mit_split/{split}, {encoder.size} px, part {part}/{parts}: {len(done.kept)} images{bad}")
+            print(f"mit_split/{split}, {source}, part {part}/{parts}: {len(done.kept)} images{bad}")
 
 
 if __name__ == "__main__":

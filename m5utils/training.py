@@ -201,7 +201,7 @@ def _trained(
             maps = torch.stack([views.maps[view_of[row]][row] for row in rows]).to(device)
             value = _loss(network.train(), views.unflattened(maps), targets[rows], loss)
             if not value.isfinite():
-                raise ValueError(f"{doing}: the loss is {float(value)}; lower the rate ({rate}).")
+                raise ValueError(f"{doing}: the loss is {value.item()}; lower the rate ({rate}).")
             optimizer.zero_grad()
             value.backward()
             optimizer.step()

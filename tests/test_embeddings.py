@@ -452,6 +452,8 @@ def test_an_interrupted_run_goes_on_where_it_was(listed):
 
 
 SCRIPT = """
+import os
+import signal
 import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
@@ -461,34 +463,45 @@ embeddings.SHARD, embeddings.BATCH = 8, 4
 root = Path({root!r})
 files = tuple(sorted(str(file.relative_to(root)) for file in root.glob("a/*.png")))
 listed = here.LabelledImages(root, files, here.np.zeros(len(files), dtype=here.np.int64), ("a",))
-print("ready", flush=True)
-embeddings.encode(here.Tiny(pause={pause}), listed).values
+for line in sys.stdin:
+    run = os.fork()  # a run of its own, without importing everything again
+    if run == 0:
+        embeddings.encode(here.Tiny(pause=float(line)), listed).values
+        os._exit(0)
+    print(run, flush=True)
+    print(os.waitpid(run, 0)[1], flush=True)
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_killed_at_any_moment_the_same_command_finishes_with_the_same_bytes(tmp_path, monkeypatch, how):
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="runs are forked")
+def test_killed_at_any_moment_the_same_command_finishes_with_the_same_bytes(tmp_path, monkeypatch):
     listed = draw(tmp_path / "data", 60)
     monkeypatch.setenv("M5_CACHE", str(tmp_path / "undisturbed"))
     _ = embeddings.encode(Tiny(), listed).values
     expected = content()
     monkeypatch.setenv("M5_CACHE", str(tmp_path / "killed"))
-    script = SCRIPT.format(tests=str(Path(__file__).parent), root=str(listed.root), pause=0.05)
-    done = []
-    for after in (0.1, 0.45, 0.2):
-        with subprocess.Popen(
-            [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        ) as run:
-            assert run.stdout.readline() == b"ready\n"
-            time.sleep(after)
-            run.send_signal(how)
-            assert run.wait() != 0
-        done.append(len(shard_files()))
-    assert done[-1] < len(expected), "nothing was left to do: the run was not stopped half way"
-    finish = SCRIPT.format(tests=str(Path(__file__).parent), root=str(listed.root), pause=0)
-    subprocess.run([sys.executable, "-c", finish], check=True, stdout=subprocess.DEVNULL)
-    assert content() == expected
+    script = SCRIPT.format(tests=str(Path(__file__).parent), root=str(listed.root))
+    command = [sys.executable, "-W", "ignore", "-c", script]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as runs:
+
+        def run(pause: float, after: float | None = None, how: int = 0) -> int:
+            runs.stdin.write(f"{pause}\n")
+            runs.stdin.flush()
+            pid = int(runs.stdout.readline())
+            if after is not None:
+                time.sleep(after)
+                os.kill(pid, how)
+            return int(runs.stdout.readline())
+
+        for how in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
+            shutil.rmtree(paths.cache(), ignore_errors=True)
+            for after in (0.1, 0.45, 0.2):
+                assert run(0.05, after, how) != 0
+            assert len(shard_files()) < len(expected), "nothing was left to do: it was not stopped half way"
+            assert run(0) == 0
+            assert content() == expected
+        runs.stdin.close()
 
 
 # --- a disk that is full or read-only ---

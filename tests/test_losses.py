@@ -1,4 +1,4 @@
-"""Each loss against a slow loop, and the sign test: a closer positive lowers it, a closer negative raises it."""
+"""Each loss against a slow loop, and the sign test: a closer positive lowers it."""
 
 import itertools
 import math

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +17,8 @@ import pytest
 import tiny
 from matplotlib.figure import Figure
 
-from m5utils import freshness, job, paths, report, run, runtime
+from m5utils import embeddings, freshness, job, paths, report, run, runtime
+from m5utils.datasets import mit_split
 
 
 @pytest.fixture
@@ -217,6 +218,23 @@ def test_encoding_comes_once_and_before_those_that_use_it(house: Path):
     assert [todo[number]["after"][:1] for number in ("01", "02", "05")] == [["encode"], ["encode"], ["02"]]
 
 
+def test_encoding_goes_through_every_split_and_only_train_in_views(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    monkeypatch.setattr(mit_split, "for_profile", lambda _: {"train": "photographs", "test": "queries"})
+    monkeypatch.setattr(
+        embeddings, "sources", lambda _, training: ["plain", "views"] if training else ["plain"]
+    )
+    calls = []
+    done = SimpleNamespace(kept=[0, 1], bad={"a.jpg": "cut off"})
+    monkeypatch.setattr(embeddings, "encode", lambda *given, **more: calls.append((*given, more)) or done)
+    job.encode("demo", 3, 8)
+    more = {"on_bad_image": "skip", "part": (3, 8)}
+    expected = [("plain", "photographs", more), ("views", "photographs", more), ("plain", "queries", more)]
+    assert calls == expected
+    assert "mit_split/test, plain, part 3/8: 2 images, 1 cannot be read" in capsys.readouterr().out
+
+
 def test_a_notebook_reads_only_earlier_ones():
     assert all(earlier < number for number, read in run.READS.items() for earlier in read)
 
@@ -305,9 +323,8 @@ def test_a_notebook_that_publishes_nothing_is_an_error(monkeypatch: pytest.Monke
 def test_parameters_are_those_papermill_sees(tmp_path: Path):
     import papermill
 
-    notebook = tiny.write_whole(tmp_path, "02")
-    seen = papermill.inspect_notebook(notebook)
-    assert list(seen) == list(freshness.parameters(notebook))
+    for notebook in (tiny.write_whole(tmp_path, "02"), *run.notebooks().values()):
+        assert list(papermill.inspect_notebook(notebook)) == list(freshness.parameters(notebook))
 
 
 # --- with kernels: ends of every kind ----------------------------------------------------------------------
@@ -335,6 +352,21 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 def project(tmp_path: Path) -> Path:
     """A copied project whose path has a space and a letter beyond ASCII."""
     return tiny.copy_project(tmp_path / "ein Würfel")
+
+
+@pytest.fixture
+def m5() -> Iterator[Callable[..., subprocess.Popen]]:
+    """Starts `m5`, see `tiny.m5`; what a failing test left running is ended."""
+    started = []
+
+    def start(*arguments: object, **settings: str) -> subprocess.Popen:
+        started.append(tiny.m5(*arguments, **settings))
+        return started[-1]
+
+    yield start
+    for process in started:
+        with process:
+            process.kill()
 
 
 def results(project: Path) -> dict[str, bytes]:
@@ -367,11 +399,11 @@ def finished(process: subprocess.Popen, seconds: float = 600) -> str:
 
 
 @pytest.mark.slow
-def test_a_failing_notebook_is_told_and_leaves_nothing_half(project: Path):
+def test_a_failing_notebook_is_told_and_leaves_nothing_half(project: Path, m5: Callable):
     tiny.write_whole(project / "notebooks", "01")
     failing = tiny.write_whole(project / "notebooks", "02", "1 / 0")
     tiny.write_whole(project / "notebooks", "05")
-    process = tiny.m5(project, "run")
+    process = m5(project, "run")
     text = process.communicate(timeout=600)[0]
     build = project / "build" / "demo"
     assert process.returncode == 1
@@ -384,7 +416,7 @@ def test_a_failing_notebook_is_told_and_leaves_nothing_half(project: Path):
     assert sorted(results(project)) == ["01.json", "01_line.pdf", "01_line.png"]
 
     edit(failing, "1 / 0", "1 / 1")
-    text = finished(tiny.m5(project, "run"))
+    text = finished(m5(project, "run"))
     assert "01_tiny                      up to date" in text
     assert not (build / "02.partial.ipynb").exists()
     assert len(results(project)) == 9
@@ -396,10 +428,10 @@ def test_a_failing_notebook_is_told_and_leaves_nothing_half(project: Path):
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["kill m5", "kill group", "kill snakemake", "SIGTERM", "Ctrl-C"])
 def test_whatever_ends_a_run_ends_its_kernels_and_the_same_command_goes_on(
-    project: Path, undisturbed: dict[str, bytes], how: str
+    project: Path, m5: Callable, undisturbed: dict[str, bytes], how: str
 ):
     tiny.write_whole(project / "notebooks", "01", RANDOM, PAUSE)
-    process = tiny.m5(project, "run")
+    process = m5(project, "run")
     flag = project / "notebooks" / "kernel.pid"
     until(lambda: flag.exists() and flag.read_text())
     below = descendants(process.pid)
@@ -419,54 +451,56 @@ def test_whatever_ends_a_run_ends_its_kernels_and_the_same_command_goes_on(
     assert process.returncode != 0
     assert results(project) == {}
 
-    finished(tiny.m5(project, "run"))
+    finished(m5(project, "run"))
     assert len(undisturbed) == 3
     assert results(project) == undisturbed
 
 
 @pytest.mark.slow
-def test_of_two_runs_at_once_the_second_waits_and_finds_all_done(project: Path):
+def test_of_two_runs_the_second_waits_and_finds_all_done(project: Path, m5: Callable):
     tiny.write_whole(project / "notebooks", "01", "import time; time.sleep(5)")
-    first = tiny.m5(project, "run")
+    first = m5(project, "run")
     until(lambda: (project / "build" / "demo" / "01.log").exists())
-    second = finished(tiny.m5(project, "run"))
+    second = finished(m5(project, "run"))
     finished(first)
     assert "another run is running the notebooks of demo: waiting for it" in second
     assert "up to date" in second
 
 
 @pytest.mark.slow
-def test_of_two_runs_at_once_without_locks_both_end_right(project: Path, undisturbed: dict[str, bytes]):
+def test_of_two_runs_at_once_without_locks_both_end_right(
+    project: Path, m5: Callable, undisturbed: dict[str, bytes]
+):
     no_lock = "\n\n@contextmanager\ndef lock(path, doing):\n    yield\n"
     with (project / "m5utils" / "paths.py").open("a") as source:
         source.write(no_lock)
     tiny.write_whole(project / "notebooks", "01", RANDOM)
-    runs = [tiny.m5(project, "run") for _ in range(2)]
+    runs = [m5(project, "run") for _ in range(2)]
     for process in runs:
         finished(process)
     assert results(project) == undisturbed
 
 
 @pytest.mark.slow
-def test_the_drawn_world_gives_the_same_numbers_twice_and_then_there_is_nothing_to_do(tmp_path: Path):
+def test_the_drawn_world_twice_gives_the_same_and_then_there_is_nothing_to_do(tmp_path: Path, m5: Callable):
     """All notebooks, in this project; each time with nothing cached."""
 
-    def m5(*more: str, cache: str) -> str:
+    def run_all(*more: str, cache: str) -> str:
         settings = {"M5_CACHE": str(tmp_path / cache)}
-        return finished(tiny.m5(paths.ROOT, "run", "--profile", "demo", *more, **settings), seconds=3600)
+        return finished(m5(paths.ROOT, "run", "--profile", "demo", *more, **settings), seconds=3600)
 
     def numbers() -> dict[str, dict[str, float]]:
         files = (paths.GENERATED / "demo" / f"{number}.json" for number in run.notebooks())
         return {file.name: json.loads(file.read_text()) for file in files}
 
-    m5("--force", cache="once")
+    run_all("--force", cache="once")
     first = numbers()
-    m5("--force", cache="twice")
+    run_all("--force", cache="twice")
     assert numbers() == first
     assert all(first.values())
 
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    text = m5(cache="twice")
+    text = run_all(cache="twice")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert text.count("up to date") == len(first)
     # processor seconds, because the wall clock of a shared machine measures the others too

@@ -89,8 +89,8 @@ def load(root: Path) -> dict[str, LabelledImages]:
     unknown = sorted(set(found["test"]) - set(classes))
     if unknown:
         raise ValueError(
-            f"{root / 'test'} has the class {unknown[0]}, {root / 'train'} has not: its queries have nothing to "
-            f"find. Classes of train: {', '.join(classes)}. Rename or remove the folder."
+            f"{root / 'test'} has the class {unknown[0]}, {root / 'train'} has not: its queries have "
+            f"nothing to find. Classes of train: {', '.join(classes)}. Rename or remove the folder."
         )
     return {split: _listed(root, found[split], classes) for split in SPLITS}
 
@@ -142,8 +142,8 @@ def problems(splits: dict[str, LabelledImages]) -> pd.DataFrame:
     Two files are the same picture when their pixels are equal, whatever the bytes say.
 
     Returns:
-        One row per problem, columns `problem` ("unreadable", "same picture twice in a class", "same picture in
-        two classes", "same picture in train and test"), `files` and `detail`; no row if all is well.
+        One row per problem, columns `problem` ("unreadable", "same picture twice in a class", "same picture
+        in two classes", "same picture in train and test"), `files` and `detail`; no row if all is well.
     """
     places, rows = defaultdict(list), []
     for split, listed in splits.items():

@@ -234,6 +234,10 @@ class MapEncoder(nn.Module):
         """(n, channels, h, w) float32 maps from the rows that were stored."""
         return values.float().unflatten(1, self.shape).contiguous(memory_format=torch.channels_last)
 
+    def __str__(self) -> str:
+        """For a line of progress."""
+        return f"{self.encoder.name} maps at {self.encoder.size} px, view {self.view}"
+
     def settings(self) -> dict[str, object]:
         """The lower part's settings, whatever the upper part has learned."""
         lower = {"weights": _content_of(self.encoder.lower.state_dict()), "part": "lower", "view": self.view}

@@ -1,0 +1,128 @@
+"""Judging: hand-made scores, seeds, and a choice that cannot see the evaluation labels."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from m5utils import evaluation, heads, losses, search, training
+from m5utils.datasets.mit_split import LabelledImages
+
+
+def listed(labels) -> LabelledImages:
+    names = tuple(f"{i}.png" for i in range(len(labels)))
+    return LabelledImages(Path("nowhere"), names, np.asarray(labels), ("a", "b", "c"))
+
+
+def task_of(query_labels, gallery_labels) -> evaluation.Task:
+    """Features in which the class is one of three directions, in noise."""
+    query, gallery = listed(query_labels), listed(gallery_labels)
+    vectors = [
+        torch.eye(3)[images.labels].repeat(1, 4) + torch.randn(len(images), 12) for images in (query, gallery)
+    ]
+    return evaluation.Task(query, gallery, *vectors)
+
+
+@pytest.fixture
+def task():
+    return task_of([0, 1, 2] * 5, [0, 1, 2] * 12)
+
+
+def perfect(task, seed):  # noqa: ARG001
+    return torch.from_numpy(task.relevance()).float()
+
+
+def test_a_perfect_method_is_judged_perfect(task):
+    judgement = evaluation.run(perfect, task, [0, 1])
+    assert {
+        metric: judgement.mean(metric) for metric in ("map", "precision@1", "precision@5", "mrr")
+    } == dict.fromkeys(("map", "precision@1", "precision@5", "mrr"), 1.0)
+    assert judgement.std("map") == 0.0
+
+
+def test_mean_and_deviation_are_over_seeds():
+    values = {"map": np.array([[0.0, 1.0], [0.5, 1.0], [1.0, 1.0]])}
+    judgement = evaluation.Judgement(values)
+    assert judgement.mean("map") == pytest.approx(0.75)
+    assert judgement.per_query("map").tolist() == [0.5, 1.0]
+    assert judgement.std("map") == pytest.approx(0.25)  # of 0.5, 0.75, 1.0
+
+
+def test_numbers_hold_mean_std_and_interval(task):
+    numbers = evaluation.run(evaluation.cosine, task, [0]).numbers("frozen", resamples=200)
+    assert numbers["frozen/map/low"] <= numbers["frozen/map"] <= numbers["frozen/map/high"]
+    assert numbers["frozen/map/std"] == 0.0
+    assert {"frozen/precision@1", "frozen/precision@5/low"} <= set(numbers)
+
+
+def test_a_task_may_depend_on_the_seed(task):
+    seen = []
+    judgement = evaluation.run(
+        lambda of_seed, seed: perfect(of_seed, seed), lambda seed: seen.append(seed) or task, [3, 4]
+    )
+    assert seen == [3, 4]
+    assert judgement.values["map"].shape == (2, 15)
+
+
+def test_no_seed_is_refused(task):
+    with pytest.raises(ValueError, match="at least one seed"):
+        evaluation.run(perfect, task, [])
+
+
+def test_the_validation_task_does_not_know_the_queries(task):
+    held_out = task.held_out(np.arange(3, 36), np.arange(3))
+    assert len(held_out.query_images) == 3
+    assert len(held_out.gallery_images) == 33
+    torch.testing.assert_close(held_out.query, task.gallery[:3])
+    torch.testing.assert_close(held_out.gallery, task.gallery[3:])
+
+
+def test_the_choice_is_the_same_whatever_the_evaluation_labels_say(task):
+    """The whole way: train, judge and choose with true evaluation labels, then with shuffled ones."""
+    rng = np.random.default_rng(0)
+    shuffled = listed(rng.permutation(task.query_images.labels))
+    other = evaluation.Task(shuffled, task.gallery_images, task.query, task.gallery)
+
+    def with_epochs(epochs):
+        def method(task, seed):
+            labels, loss = task.gallery_images.labels, losses.supervised_contrastive()
+            head, _ = training.fit_head(
+                task.gallery, labels, loss, lambda f: heads.linear(f, 4), epochs, seed
+            )
+            return search.scores(head(task.query), head(task.gallery))
+
+        return method
+
+    chosen, scores = [], []
+    for one in (task, other):
+        held_out = one.held_out(np.arange(12, 36), np.arange(12))
+        methods = {"frozen": evaluation.cosine, "one": with_epochs(1), "ten": with_epochs(10)}
+        validation = {
+            name: evaluation.run(method, held_out, [0]).mean("map") for name, method in methods.items()
+        }
+        chosen.append((evaluation.choose(validation), validation))
+        scores.append(evaluation.run(methods[chosen[-1][0]], one, [0]).mean("map"))
+    assert chosen[0] == chosen[1]
+    assert scores[0] != scores[1]  # the labels were really others
+
+
+def test_of_equal_rows_the_first_by_name_is_chosen():
+    assert evaluation.choose({"b": 0.5, "a": 0.5, "c": 0.4}) == "a"
+    with pytest.raises(ValueError, match="no row"):
+        evaluation.choose({})
+
+
+def test_the_table_states_what_it_must(task):
+    judged = {
+        "frozen": evaluation.run(evaluation.cosine, task, [0]),
+        "perfect": evaluation.run(perfect, task, [0]),
+    }
+    table = evaluation.table(judged, resamples=50, chance={"map": 0.3, "precision@1": 1 / 3, "precision@5": 1 / 3,
+                                                           "r_precision": 1 / 3, "mrr": 0.5})  # fmt: skip
+    assert table.index.tolist() == ["perfect", "frozen", "chance"]
+    assert table.loc["perfect", "MAP"] == "100.0 ± 0.0 [100.0, 100.0]"
+    assert table.loc["chance", "P@1"] == "33.3"
+    caption = task.caption("test", seeds=3)
+    for said in ("15 queries (test)", "gallery of 36", "3 seed(s)", "95 % bootstrap"):
+        assert said in caption
