@@ -120,16 +120,15 @@ def quadruplet(
     squared = (2 - 2 * unit @ unit.T).clamp_min(0)  # (n, n)
     anchor, positive, negative = get_all_triplets_indices(labels)
     first = functional.relu(squared[anchor, positive] - squared[anchor, negative] + margin)
-    # Nearest member m of a third class, for each pair (anchor's class, negative).
-    third = (labels[:, None, None] != labels[None, None, :]) & (
-        labels[None, :, None] != labels[None, None, :]
-    )
-    to_third = torch.where(third, squared.detach()[None], torch.inf)  # (anchor, negative, candidate)
-    nearest, other = to_third[anchor, negative].min(dim=1)
-    there = nearest.isfinite()
-    second = functional.relu(
-        squared[anchor, positive][there] - squared[negative[there], other[there]] + second_margin
-    )
+    # m depends on n and on the anchor's class only: (class, n, candidate), not (anchor, n, candidate)
+    classes, of_anchor = labels.unique(return_inverse=True)
+    not_of_class = labels[None, :] != classes[:, None]  # (class, candidate)
+    third = not_of_class[:, None, :] & (labels[:, None] != labels[None, :])[None]
+    nearest, other = torch.where(third, squared.detach()[None], torch.inf).min(dim=2)  # (class, n)
+    of_pair = (of_anchor[anchor], negative)
+    there = nearest[of_pair].isfinite()
+    to_third = squared[negative[there], other[of_pair][there]]
+    second = functional.relu(squared[anchor, positive][there] - to_third + second_margin)
     return _mean_of_nonzero(first, embeddings) + _mean_of_nonzero(second, embeddings)
 
 

@@ -28,7 +28,7 @@ def fit_head(
     epochs: int = 15,
     seed: int = 0,
     rate: float = 1e-3,
-    batch: int = 256,
+    batch: int = 128,
 ) -> tuple[heads.Head, list[float]]:
     """Train a head on features that were computed once; seconds, because no image is touched.
 

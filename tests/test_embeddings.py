@@ -31,7 +31,7 @@ class Tiny(nn.Module):
     dtype = torch.float32
     dim = 12
 
-    def __init__(self, weight: float = 1.0, pause: float = 0.0) -> None:
+    def __init__(self, weight: float = 0.1, pause: float = 0.0) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.tensor(weight))
         self.pause = pause
@@ -247,6 +247,15 @@ def test_a_file_cut_off_at_any_length_is_never_used(listed, suffix):
     assert suffix == ".done" or embeddings._opened_shard(folder, shard, Tiny()) is None
     file.unlink()
     assert embeddings._opened_shard(folder, shard, Tiny()) is None
+
+
+def test_a_shard_whose_done_file_speaks_of_another_is_never_used(listed):
+    embeddings.encode(Tiny(), listed.take(range(16)))
+    first, second = (file.with_suffix(".done") for file in shard_files())
+    shards = {shard.name: shard for shard in embeddings._shards(paths.content_hashes(listed.paths()))}
+    assert embeddings._opened_shard(second.parent, shards[second.stem], Tiny()) is not None
+    shutil.copy(first, second)
+    assert embeddings._opened_shard(second.parent, shards[second.stem], Tiny()) is None
 
 
 def test_the_file_that_joins_shards_is_made_again_if_it_is_cut_off(listed):

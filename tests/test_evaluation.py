@@ -118,8 +118,8 @@ def test_the_table_states_what_it_must(task):
         "frozen": evaluation.run(evaluation.cosine, task, [0]),
         "perfect": evaluation.run(perfect, task, [0]),
     }
-    table = evaluation.table(judged, resamples=50, chance={"map": 0.3, "precision@1": 1 / 3, "precision@5": 1 / 3,
-                                                           "r_precision": 1 / 3, "mrr": 0.5})  # fmt: skip
+    chance = {"map": 0.3, "precision@1": 1 / 3, "precision@5": 1 / 3, "r_precision": 1 / 3, "mrr": 0.5}
+    table = evaluation.table(judged, 50, chance)
     assert table.index.tolist() == ["perfect", "frozen", "chance"]
     assert table.loc["perfect", "MAP"] == "100.0 ± 0.0 [100.0, 100.0]"
     assert table.loc["chance", "P@1"] == "33.3"

@@ -222,9 +222,8 @@ def test_encoding_goes_through_every_split_and_only_train_in_views(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ):
     monkeypatch.setattr(mit_split, "for_profile", lambda _: {"train": "photographs", "test": "queries"})
-    monkeypatch.setattr(
-        embeddings, "sources", lambda _, training: ["plain", "views"] if training else ["plain"]
-    )
+    sources = {True: ["plain", "views"], False: ["plain"]}
+    monkeypatch.setattr(embeddings, "sources", lambda _, training: sources[training])
     calls = []
     done = SimpleNamespace(kept=[0, 1], bad={"a.jpg": "cut off"})
     monkeypatch.setattr(embeddings, "encode", lambda *given, **more: calls.append((*given, more)) or done)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -78,6 +79,7 @@ def m5(project: Path, *arguments: str, **settings: str) -> subprocess.Popen:
         "JUPYTER_DATA_DIR": str(jupyter),
         "JUPYTER_PREFER_ENV_PATH": "0",
     }
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore it
     return subprocess.Popen(
         [sys.executable, "-m", "m5utils.cli", *arguments],
         cwd=project,

