@@ -239,9 +239,8 @@ def _source(encoder: nn.Module, listed: LabelledImages) -> Callable[[int, str], 
 
     def decode(row: int, sha256: str) -> Tensor | str:
         data = files[row].read_bytes()
-        if (
-            hashlib.sha256(data).hexdigest() != sha256
-        ):  # its vector would be kept under another picture's name
+        # Or its vector would be kept under another picture's name.
+        if hashlib.sha256(data).hexdigest() != sha256:
             raise ValueError(f"{files[row]} changed while it was being encoded: `touch` it and run again.")
         try:
             return encoder.preprocess(images.decode_rgb(data))

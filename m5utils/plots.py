@@ -63,6 +63,7 @@ def class_counts(counts: pd.DataFrame) -> Figure:
         long = counts.drop(index="all").reset_index().melt("class", var_name="split", value_name="images")
         sns.barplot(long, y="class", x="images", hue="split", palette=palette(2), ax=axes[0, 0])
         axes[0, 0].set(ylabel="", xlabel="images")
+        sns.move_legend(axes[0, 0], "lower center", bbox_to_anchor=(0.5, 1), ncols=2, title="")
         return figure
 
 

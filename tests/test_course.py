@@ -1,0 +1,59 @@
+"""Profile `course`, every line of it, on a tiny tree in the course's layout with weights marked TEST."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+import torchvision
+
+from m5utils import paths
+from m5utils.datasets import demo
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> dict[str, str]:
+    """What the course's server has: the photographs, and torchvision's weights in torch's cache."""
+    demo.make_mit_split(tmp_path / "MIT_split", train_per_class=13, test_per_class=3)
+    torch.manual_seed(0)
+    name = torchvision.models.get_model_weights("resnet50")["IMAGENET1K_V1"].url.rpartition("/")[2]
+    weights = tmp_path / "torch" / "hub" / "checkpoints" / name
+    weights.parent.mkdir(parents=True)
+    torch.save(torchvision.models.resnet50(weights=None).state_dict(), weights)
+    weights.with_suffix(".TEST").write_text("random weights: the numbers of this run mean nothing\n")
+    return {
+        "M5_MIT_SPLIT": str(tmp_path / "MIT_split"),
+        "TORCH_HOME": str(tmp_path / "torch"),
+        "M5_CACHE": str(tmp_path / "cache"),
+    }
+
+
+@pytest.mark.slow
+def test_every_notebook_runs_on_the_course_profile(tmp_path: Path, server: dict[str, str]):
+    project = tiny.copy_project(tmp_path / "project")
+    for notebook in paths.NOTEBOOKS.glob("*.ipynb"):
+        shutil.copy(notebook, project / "notebooks")
+    with tiny.m5(project, "run", "--profile", "course", **server) as process:
+        text = process.communicate(timeout=3000)[0]
+    assert process.returncode == 0, text
+    made = {
+        file.stem: json.loads(file.read_text()) for file in project.glob("report/generated/course/??.json")
+    }
+    assert sorted(made) == ["01", "02", "03", "04", "05", "12"]
+    assert made["12"]["n_query"] == 24
+    assert made["12"]["n_gallery"] == 104
+
+
+@pytest.mark.slow
+def test_without_weights_the_file_and_the_way_out_are_named(tmp_path: Path, server: dict[str, str]):
+    shutil.rmtree(tmp_path / "torch")
+    project = tiny.copy_project(tmp_path / "project")
+    with tiny.m5(
+        project, "encode", "--profile", "course", **server, HTTPS_PROXY="http://127.0.0.1:9"
+    ) as process:
+        text = process.communicate(timeout=600)[0]
+    assert process.returncode == 1
+    for said in ("the weights of resnet50 are not at", "resnet50-0676ba61.pth", "efficientnet_lite0"):
+        assert said in text

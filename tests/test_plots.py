@@ -1,0 +1,76 @@
+"""Figures: the report's width, fonts that can be read in print, and what they must show."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot as plt
+from matplotlib.text import Text
+from PIL import Image
+
+from m5utils import plots
+from m5utils.datasets.mit_split import LabelledImages
+
+CLASSES = ("coast", "forest", "street")
+X = np.linspace(0, 1, 5)
+PICTURE = Image.new("RGB", (8, 8), "teal")
+FIGURES = {
+    "class_counts": lambda: plots.class_counts(
+        pd.DataFrame({"train": [3, 4, 7], "test": [1, 2, 3]}, index=pd.Index(["a", "b", "all"], name="class"))
+    ),
+    "curves": lambda: plots.curves({"one": (X, X), "two": (X, 1 - X)}, "recall", "precision", level=0.1),
+    "intervals": lambda: plots.intervals(
+        pd.DataFrame({"value": [0.5, 0.7], "low": [0.4, 0.6], "high": [0.6, 0.8]}, index=["a", "b"]),
+        "MAP",
+        0.1,
+    ),
+    "confusion": lambda: plots.confusion(np.eye(3, dtype=int), CLASSES),
+    "maps": lambda: plots.maps({"PCA": np.random.rand(9, 2)}, np.arange(9) % 3, CLASSES),  # noqa: NPY002
+    "histogram": lambda: plots.histogram({"same": X, "other": X**2}, "distance"),
+    "panel": lambda: plots.panel(
+        [(PICTURE, "coast")], [[(PICTURE, "coast", True), (PICTURE, "street", False)]]
+    ),
+    "gallery": lambda: plots.gallery({"coast": [PICTURE] * 3, "street": [PICTURE] * 2}),
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_fits_its_column_and_can_be_read(name):
+    figure = FIGURES[name]()
+    figure.canvas.draw()
+    assert figure.get_size_inches()[0] in (plots.COLUMN, plots.PAGE)
+    sizes = [t.get_fontsize() for t in figure.findobj(Text) if t.get_text().strip() and t.get_visible()]
+    assert sizes
+    assert min(sizes) >= 7
+    assert plt.get_fignums() == []  # the notebook shows it once, because the cell returns it
+
+
+def test_intervals_are_sorted_and_drawn_where_they_are():
+    axis = FIGURES["intervals"]().axes[0]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["a", "b"]
+    assert axis.lines[0].get_xdata().tolist() == [0.5, 0.7]
+
+
+def test_right_and_wrong_answers_differ_in_colour_and_line():
+    figure = FIGURES["panel"]()
+    right, wrong = (axis.spines["top"] for axis in figure.axes[1:])
+    assert right.get_edgecolor() != wrong.get_edgecolor()
+    assert right.get_linestyle() != wrong.get_linestyle()
+
+
+def test_retrieval_pairs_every_query_with_its_answers():
+    def listed(split, labels):
+        names = tuple(f"{split}{i}" for i in range(len(labels)))
+        return LabelledImages(Path("root"), names, np.array(labels), CLASSES)
+
+    queries, answers = plots.retrieval(
+        listed("q", [0, 2]), listed("g", [0, 1, 2]), np.array([1]), np.array([[2, 0]]), lambda path: path.name
+    )
+    assert queries == [("q1", "street")]
+    assert answers == [[("g2", "street", True), ("g0", "coast", False)]]
+
+
+def test_the_confusion_is_in_percent_of_the_row():
+    axis = plots.confusion(np.array([[3, 1, 0], [0, 0, 0], [0, 0, 5]]), CLASSES).axes[0]
+    assert [text.get_text() for text in axis.texts] == ["75", "25", "0", "0", "0", "0", "0", "0", "100"]
