@@ -18,7 +18,7 @@ def _errors_in_one_line() -> Iterator[None]:
     """What a user can mend is said in a sentence; anything else keeps its traceback."""
     try:
         yield
-    except (ValueError, FileNotFoundError, PermissionError) as error:
+    except (ValueError, OSError) as error:
         print(f"m5: {error}", file=sys.stderr)
         raise typer.Exit(1) from error
 
