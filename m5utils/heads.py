@@ -27,18 +27,18 @@ class Head(nn.Module):
         return functional.normalize(projected) if self.normalise else projected
 
 
-def linear(features: Tensor, dim: int = 256, normalise: bool = True) -> Head:
+def linear(features: Tensor, dim: int = 128, normalise: bool = True) -> Head:
     """One linear layer: (n, in_dim) to (n, dim)."""
     return Head(features, nn.Linear(features.shape[1], dim, bias=False), normalise)
 
 
-def hidden(features: Tensor, dim: int = 256, width: int = 512) -> Head:
+def hidden(features: Tensor, dim: int = 128, width: int = 512) -> Head:
     """Linear, ReLU, linear: the head the peers put on top of their backbones."""
     layers = nn.Sequential(nn.Linear(features.shape[1], width), nn.ReLU(), nn.Linear(width, dim))
     return Head(features, layers)
 
 
-def whitening(features: Tensor, dim: int = 256) -> Head:
+def whitening(features: Tensor, dim: int = 128) -> Head:
     """PCA whitening, learned without a label: rotate to the principal axes, give each the variance 1.
 
     Raises:

@@ -72,7 +72,7 @@ PROFILES = {
             image_sizes=(224, 256),
             finetune_size=224,
             finetune_views=4,
-            finetune_epochs=3,
+            finetune_epochs=2,
         ),
         Profile(
             name="course",

@@ -27,7 +27,7 @@ def fit_head(
     make: Callable[[Tensor], heads.Head] = heads.linear,
     epochs: int = 15,
     seed: int = 0,
-    rate: float = 1e-3,
+    rate: float = 5e-4,
     batch: int = 128,
 ) -> tuple[heads.Head, list[float]]:
     """Train a head on features that were computed once; seconds, because no image is touched.
@@ -65,7 +65,7 @@ def fit_head(
     trained = [*head.parameters(), *(loss.to(device).parameters() if isinstance(loss, nn.Module) else [])]
     features, targets = features.to(device), torch.as_tensor(labels, device=device)
     sampler = _balanced(labels, batch)
-    optimizer = torch.optim.AdamW(trained, lr=rate, weight_decay=1e-2)
+    optimizer = torch.optim.AdamW(trained, lr=rate, weight_decay=1e-2, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * len(sampler))
     history = []
     for _ in range(epochs):
