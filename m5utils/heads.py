@@ -23,7 +23,15 @@ class Head(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(n, in_dim) features to (n, out_dim) embeddings, of length 1 if the head normalises."""
-        projected = self.layers((features - self.mean) / self.scale)
+        return self.project(self.standardised(features))
+
+    def standardised(self, features: Tensor) -> Tensor:
+        """(n, in_dim) features with mean 0 and scale 1; no step of training changes it, so once is enough."""
+        return (features - self.mean) / self.scale
+
+    def project(self, standard: Tensor) -> Tensor:
+        """(n, in_dim) standardised features to (n, out_dim) embeddings."""
+        projected = self.layers(standard)
         return functional.normalize(projected) if self.normalise else projected
 
 
@@ -52,7 +60,7 @@ def whitening(features: Tensor, dim: int = 128) -> Head:
             f"{n} features of {in_dim} dimensions span at most {min(n - 1, in_dim)}; asked for {dim}."
         )
     head = linear(features, dim)
-    standard = (features - head.mean) / head.scale
+    standard = head.standardised(features)
     _, singular, axes = torch.linalg.svd(standard.double(), full_matrices=False)
     whiten = axes[:dim] / singular[:dim, None] * (n - 1) ** 0.5
     head.layers.weight.data = whiten.to(features.dtype)

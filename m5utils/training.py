@@ -63,7 +63,7 @@ def fit_head(
     device = runtime.device()
     head = make(features).to(device)
     trained = [*head.parameters(), *(loss.to(device).parameters() if isinstance(loss, nn.Module) else [])]
-    features, targets = features.to(device), torch.as_tensor(labels, device=device)
+    standard, targets = head.standardised(features.to(device)), torch.as_tensor(labels, device=device)
     sampler = _balanced(labels, batch)
     optimizer = torch.optim.AdamW(trained, lr=rate, weight_decay=1e-2, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * len(sampler))
@@ -72,7 +72,7 @@ def fit_head(
         total = 0.0
         for rows in sampler:
             optimizer.zero_grad()
-            value = loss(head(features[rows]), targets[rows])
+            value = loss(head.project(standard[rows]), targets[rows])
             value.backward()
             optimizer.step()
             schedule.step()
