@@ -60,8 +60,9 @@ def whitening(features: Tensor, dim: int = 128) -> Head:
             f"{n} features of {in_dim} dimensions span at most {min(n - 1, in_dim)}; asked for {dim}."
         )
     head = linear(features, dim)
-    standard = head.standardised(features)
-    _, singular, axes = torch.linalg.svd(standard.double(), full_matrices=False)
-    whiten = axes[:dim] / singular[:dim, None] * (n - 1) ** 0.5
+    standard = head.standardised(features).double()
+    variance, left = torch.linalg.eigh(standard @ standard.T / (n - 1))  # ascending; n is small beside in_dim
+    left, variance = left[:, -dim:].fliplr(), variance[-dim:].flipud()
+    whiten = left.T @ standard / (variance[:, None] * (n - 1) ** 0.5)
     head.layers.weight.data = whiten.to(features.dtype)
     return head.requires_grad_(False)

@@ -11,7 +11,9 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullLocator
 from PIL import Image
+from scipy.special import expit, logit
 
 from m5utils.datasets.mit_split import LabelledImages
 
@@ -20,6 +22,7 @@ RIGHT, WRONG = (
     "#009E73",
     "#D55E00",
 )  # green and red that colour-blind eyes tell apart; grey ones by the dashes
+LOGIT_TICKS = (0.01, 0.05, 0.2, 0.5, 0.8, 0.95, 0.99)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 STYLE = {
     "font.size": 8,
@@ -91,11 +94,14 @@ def curves(
 
 
 def intervals(rows: pd.DataFrame, xlabel: str, level: float | None = None) -> Figure:
-    """One dot with its interval per row, best on top; columns `value`, `low`, `high`."""
+    """One dot with its interval per row, best on top; columns `value`, `low`, `high`, all in 0 to 1.
+
+    The axis is a logit (0.99 is as far from 0.9 as 0.9 from 0.5), or the rows near 1 would lie on each other.
+    """
     with _style():
         figure, axes = _panel_figure(1, 1, COLUMN, 0.7 + 0.2 * len(rows))
         axis = axes[0, 0]
-        ordered = rows.sort_values("value")
+        ordered = rows.sort_values("value").clip(1e-4, 1 - 1e-4)
         height = np.arange(len(ordered))
         below, above = ordered["value"] - ordered["low"], ordered["high"] - ordered["value"]
         axis.errorbar(
@@ -108,11 +114,24 @@ def intervals(rows: pd.DataFrame, xlabel: str, level: float | None = None) -> Fi
             elinewidth=0.9,
         )
         axis.set_yticks(height, ordered.index)
+        axis.set_ylim(-0.6, len(ordered) - 0.4)
         if level is not None:
             axis.axvline(level, color="0.5", linestyle=":", linewidth=0.8, label="chance")
+        low, high = ordered["low"].min(), ordered["high"].max()
+        _logit_axis(axis, low if level is None else min(low, level), high)
         axis.set(xlabel=xlabel)
         axis.grid(axis="x", linewidth=0.3)
         return figure
+
+
+def _logit_axis(axis: plt.Axes, low: float, high: float) -> None:
+    axis.set_xscale("logit")
+    ticks = [tick for tick in LOGIT_TICKS if low <= tick <= high]
+    if len(ticks) < 2:
+        ticks = [tick for tick in MaxNLocator(4).tick_values(low, high) if 0 < tick < 1]
+    axis.set_xticks(ticks, [f"{tick:.3g}" for tick in ticks])
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.set_xlim(*expit(logit([low, high]) + [-0.2, 0.2]))
 
 
 def confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
