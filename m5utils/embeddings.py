@@ -179,8 +179,9 @@ def views(profile: Profile, listed: LabelledImages) -> image.Views:
     """The maps that `training.finetune` starts from: the profile's number of views of these images."""
     of_views = [source for source in sources(profile, training=True) if source.view > 0]
     maps = [torch.from_numpy(np.concatenate(encode(source, listed).shards)) for source in of_views]
-    content = [paths.content_hashes(listed.paths()), [source.settings() for source in of_views]]
-    return image.Views(of_views[0].encoder, of_views[0], maps, paths.key_of(content))
+    pictures = tuple(paths.content_hashes(listed.paths()))
+    made_by = [source.settings() for source in of_views]
+    return image.Views(of_views[0].encoder, of_views[0], maps, pictures, made_by)
 
 
 def readable(profile: Profile, listed: LabelledImages, on_bad_image: str = "raise") -> LabelledImages:

@@ -96,7 +96,8 @@ def curves(
 def intervals(rows: pd.DataFrame, xlabel: str, level: float | None = None) -> Figure:
     """One dot with its interval per row, best on top; columns `value`, `low`, `high`, all in 0 to 1.
 
-    The axis is a logit (0.99 is as far from 0.9 as 0.9 from 0.5), or the rows near 1 would lie on each other.
+    The axis is a logit (0.99 is as far from 0.9 as 0.9 from 0.5), or the rows near 1 would lie on each other;
+    what is nearer than 0.0001 to 0 or 1 is drawn there. `level` is drawn as the dotted line of chance.
     """
     with _style():
         figure, axes = _panel_figure(1, 1, COLUMN, 0.7 + 0.2 * len(rows))
@@ -121,6 +122,8 @@ def intervals(rows: pd.DataFrame, xlabel: str, level: float | None = None) -> Fi
         _logit_axis(axis, low if level is None else min(low, level), high)
         axis.set(xlabel=xlabel)
         axis.grid(axis="x", linewidth=0.3)
+        if level is not None:
+            axis.legend(loc="lower right")
         return figure
 
 

@@ -52,6 +52,32 @@ def test_intervals_are_sorted_and_drawn_where_they_are():
     assert axis.lines[0].get_xdata().tolist() == [0.5, 0.7]
 
 
+@pytest.mark.parametrize(
+    ("values", "level"),
+    [
+        ([0.41, 0.97, 1.0], 0.13),
+        ([0.952, 0.957, 0.96], None),
+        ([0.0, 0.0, 0.3], None),
+        ([0.5, 0.5, 0.5], None),
+    ],
+)
+def test_rows_near_one_are_apart_and_none_falls_off_the_axis(values, level):
+    value = np.array(values)
+    rows = pd.DataFrame(
+        {"value": value, "low": value - 0.001, "high": np.minimum(value + 0.001, 1)}, list("abc")
+    )
+    figure = plots.intervals(rows, "MAP", level)
+    figure.canvas.draw()
+    axis = figure.axes[0]
+    left, right = axis.get_xlim()
+    drawn = [*axis.lines[0].get_xdata(), *axis.get_xticks()]
+    assert all(left < x < right for x in drawn)
+    assert len(axis.get_xticks()) >= 2
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["chance"] if level else True
+    to_screen = axis.transData.transform
+    assert to_screen((0.99, 0))[0] - to_screen((0.9, 0))[0] > to_screen((0.59, 0))[0] - to_screen((0.5, 0))[0]
+
+
 def test_right_and_wrong_answers_differ_in_colour_and_line():
     figure = FIGURES["panel"]()
     right, wrong = (axis.spines["top"] for axis in figure.axes[1:])

@@ -496,6 +496,7 @@ def test_the_drawn_world_twice_gives_the_same_and_then_there_is_nothing_to_do(tm
     first = numbers()
     run_all("--force", cache="twice")
     assert numbers() == first
+    assert all(first.values())
     maps = [("02.json", "chance/map"), ("02.json", "frozen/map"), ("03.json", "siamese/map")]
     chance, frozen, siamese = (first[file][key] for file, key in maps)
     assert chance < frozen < siamese

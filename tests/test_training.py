@@ -1,5 +1,7 @@
 """Training: it learns, twice the same, and goes on after a kill as if nothing had happened."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -83,7 +85,8 @@ def views(monkeypatch, tmp_path):
     torch.manual_seed(0)
     labels = np.arange(24) % 3
     maps = [(torch.eye(3)[labels].repeat_interleave(4, dim=1) + torch.randn(24, 12)).half() for _ in range(2)]
-    return image.Views(TinyEncoder().eval(), TinySource(), maps, "test"), labels
+    pictures = tuple(f"picture {row}" for row in range(24))
+    return image.Views(TinyEncoder().eval(), TinySource(), maps, pictures, [{"view": 1}, {"view": 2}]), labels
 
 
 @pytest.mark.parametrize("loss", training.TUNING_LOSSES)
@@ -102,6 +105,17 @@ def test_finetuning_is_done_once(views, monkeypatch):
     file = training.finetune(some, labels, "supcon", epochs=1, dim=4)
     monkeypatch.setattr(training, "_trained", lambda *_: pytest.fail("trained again"))
     assert training.finetune(some, labels, "supcon", epochs=1, dim=4) == file
+    every_row = some.take(np.arange(24))
+    assert training.finetune(every_row, labels, "supcon", epochs=1, dim=4) == file
+
+
+def test_views_are_named_by_what_they_hold(views):
+    some, _ = views
+    other = dataclasses.replace(some, made_by=[{"view": 1}, {"view": 3}])
+    half, turned = some.take(np.arange(12)), some.take(np.arange(23, -1, -1))
+    assert len({some.key, other.key, half.key, turned.key}) == 4
+    assert half.take(np.arange(6)).key == some.take(np.arange(6)).key
+    assert torch.equal(turned.maps[1], some.maps[1].flip(0))
 
 
 def test_other_settings_are_another_file(views):

@@ -9,7 +9,7 @@ import hashlib
 import sys
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.error import URLError
 
@@ -252,18 +252,25 @@ class Views:
         encoder: The pretrained network; its upper part is where training starts.
         source: The encoder that made the maps.
         maps: One (n, dim) float16 tensor per view.
-        key: Names their content: pictures, order, lower part, views.
+        pictures: The content hash of each of the n.
+        made_by: The settings of what made each view.
     """
 
     encoder: ImageEncoder
     source: MapEncoder
     maps: list[Tensor]
-    key: str
+    pictures: tuple[str, ...]
+    made_by: list[dict[str, object]]
+
+    @property
+    def key(self) -> str:
+        """Names their content, however they were come by: pictures, order, lower part, views."""
+        return paths.key_of([self.pictures, self.made_by])
 
     def take(self, rows: np.ndarray) -> "Views":
         """The views of these pictures, in this order."""
         maps = [of_view[torch.as_tensor(rows)] for of_view in self.maps]
-        return Views(self.encoder, self.source, maps, paths.key_of([self.key, [int(row) for row in rows]]))
+        return replace(self, maps=maps, pictures=tuple(self.pictures[row] for row in rows))
 
     def unflattened(self, values: Tensor) -> Tensor:
         """(n, channels, h, w) float32 maps of (n, dim) rows."""
