@@ -14,7 +14,7 @@ from m5utils import metrics, relevance, search
 from m5utils.datasets.mit_split import LabelledImages
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # equal if it is the same one: tensors have no one answer to ==
 class Task:
     """Queries to answer from a gallery, with the features of one frozen network, and who answers whom.
 

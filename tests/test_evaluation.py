@@ -126,3 +126,10 @@ def test_the_table_states_what_it_must(task):
     caption = task.caption("test", seeds=3)
     for said in ("15 queries (test)", "gallery of 36", "3 seed(s)", "95 % bootstrap"):
         assert said in caption
+
+
+def test_a_task_equals_itself_alone_and_can_be_a_key():
+    task, twin = task_of([0, 1], [0, 1, 1]), task_of([0, 1], [0, 1, 1])
+    assert task == task  # noqa: PLR0124
+    assert task != twin
+    assert len({task, twin}) == 2
