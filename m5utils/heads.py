@@ -27,7 +27,7 @@ class Head(nn.Module):
 
     def standardised(self, features: Tensor) -> Tensor:
         """(n, in_dim) features with mean 0 and scale 1; no step of training changes it, so once is enough."""
-        return (features - self.mean) / self.scale
+        return (features - self.mean).div_(self.scale)
 
     def project(self, standard: Tensor) -> Tensor:
         """(n, in_dim) standardised features to (n, out_dim) embeddings."""

@@ -10,7 +10,6 @@ from collections.abc import Callable
 import torch
 from pytorch_metric_learning import distances, miners
 from pytorch_metric_learning import losses as pml
-from pytorch_metric_learning.utils.loss_and_miner_utils import get_all_triplets_indices
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -118,23 +117,23 @@ def quadruplet(
     """
     unit = functional.normalize(embeddings)
     squared = (2 - 2 * unit @ unit.T).clamp_min(0)  # (n, n)
-    anchor, positive, negative = get_all_triplets_indices(labels)
-    first = functional.relu(squared[anchor, positive] - squared[anchor, negative] + margin)
-    # m depends on n and on the anchor's class only: (class, n, candidate), not (anchor, n, candidate)
+    differ = labels[:, None] != labels[None, :]
+    anchor, positive = (~differ).fill_diagonal_(False).nonzero(as_tuple=True)  # (pair,)
+    apart, is_negative = squared[anchor, positive][:, None], differ[anchor]  # (pair, 1), (pair, n)
+    first = functional.relu(apart - squared[anchor] + margin) * is_negative
+    # m depends on n and on the anchor's class only: (class, n, candidate), not (pair, n, candidate)
     classes, of_anchor = labels.unique(return_inverse=True)
     not_of_class = labels[None, :] != classes[:, None]  # (class, candidate)
-    third = not_of_class[:, None, :] & (labels[:, None] != labels[None, :])[None]
-    nearest, other = torch.where(third, squared.detach()[None], torch.inf).min(dim=2)  # (class, n)
-    of_pair = (of_anchor[anchor], negative)
-    there = nearest[of_pair].isfinite()
-    to_third = squared[negative[there], other[of_pair][there]]
-    second = functional.relu(squared[anchor, positive][there] - to_third + second_margin)
-    return _mean_of_nonzero(first, embeddings) + _mean_of_nonzero(second, embeddings)
+    third = not_of_class[:, None, :] & differ
+    nearest, other = torch.where(third, squared.detach(), torch.inf).min(dim=2)  # (class, n)
+    to_third = squared.gather(1, other.T).T[of_anchor[anchor]]  # (pair, n)
+    there = is_negative & nearest.isfinite()[of_anchor[anchor]]
+    second = functional.relu(apart - to_third + second_margin) * there
+    return _mean_of_nonzero(first) + _mean_of_nonzero(second)
 
 
-def _mean_of_nonzero(terms: Tensor, embeddings: Tensor) -> Tensor:
-    active = terms[terms > 0]
-    return active.mean() if len(active) else embeddings.sum() * 0
+def _mean_of_nonzero(terms: Tensor) -> Tensor:
+    return terms.sum() / (terms > 0).sum().clamp_min(1)
 
 
 def multi_similarity() -> nn.Module:
