@@ -1,27 +1,23 @@
-"""Who is near whom: scores, exact top-k in bounded memory, library indexes, re-ranking.
+"""Who is near whom: scores, exact top-k in bounded memory, library indexes.
 
 Knows embeddings, as float32 tensors, one row per item. Must not know labels, files or metrics.
 """
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
 import torch
-from scipy import sparse
-from threadpoolctl import threadpool_limits
 from torch import Tensor
+
+from m5utils import products
 
 DISTANCES = ("cosine", "euclidean")
 
 # One block of scores (32 MB) and its gallery rows are all the memory that exact search needs.
 GALLERY_BLOCK = 16384
 QUERY_BLOCK = 512
-# Matrix products treat the last few rows of odd-sized operands with another kernel, whose rounding
-# differs: equal embeddings would get unequal scores. Operands are padded with zeros to this multiple.
-PADDING = 16
 # `nearest` first looks at the best score of every run of this many gallery items.
 RUN = 32
 
@@ -47,7 +43,7 @@ def scores(query: Tensor, gallery: Tensor, distance: str = "cosine") -> Tensor:
         >>> scores(torch.tensor([[1.0, 0.0]]), torch.tensor([[3.0, 0.0], [0.0, 2.0]]))
         tensor([[1., 0.]])
     """
-    _check(query, gallery, distance)
+    check(query, gallery, distance)
     matrix = torch.empty(len(query), len(gallery), device=query.device)
 
     def fill_in(first_item: int, first_query: int, block: Tensor) -> None:
@@ -86,7 +82,7 @@ def nearest(
         >>> nearest(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 2.0], [3.0, 0.0]]), k=2)[1]
         tensor([[1, 0]])
     """
-    _check(query, gallery, distance)
+    check(query, gallery, distance)
     if not 1 <= k <= len(gallery):
         raise ValueError(f"expected 1 <= k <= {len(gallery)}, the size of the gallery; got k={k}")
     if method not in METHODS:
@@ -94,133 +90,8 @@ def nearest(
     return METHODS[method](query, gallery, k, distance)
 
 
-@torch.no_grad()
-def expand_queries(query: Tensor, gallery: Tensor, k: int, alpha: float) -> Tensor:
-    """Queries that also say what their first k answers look like: α-weighted query expansion.
-
-    q' = normalise(q + Σ max(s_j, 0)^α g_j) over the k most cosine-similar gallery items; α = 0 is
-    average query expansion.
-
-    Args:
-        query: Embeddings (n_query, dim).
-        gallery: Embeddings (n_gallery, dim).
-        k: How many answers to add, 1 <= k <= n_gallery.
-        alpha: How much less the less similar answers count, >= 0.
-
-    Returns:
-        New queries (n_query, dim) float32, rows of length 1.
-
-    Raises:
-        ValueError: As `nearest`, and if alpha is negative.
-
-    Reference: Radenović, Tolias, Chum, "Fine-tuning CNN image retrieval with no human annotation", 2018.
-    """
-    if not alpha >= 0:
-        raise ValueError(f"expected alpha >= 0; got {alpha}")
-    similarity, ranking = nearest(query, gallery, k)
-    weights = similarity.clamp(min=0) ** alpha
-    expanded = _prepared(query, "query", 0, "cosine")
-    for rank in range(k):
-        answers = gallery[ranking[:, rank].to(gallery.device)].to(query.device)
-        expanded += weights[:, rank, None] * _prepared(answers, "answer", 0, "cosine")
-    return _prepared(expanded, "expanded query", 0, "cosine")
-
-
-@torch.no_grad()
-def k_reciprocal_scores(
-    query: Tensor, gallery: Tensor, k1: int = 20, k2: int = 6, lam: float = 0.3
-) -> Tensor:
-    """Scores that ask whether two items have the same neighbours: k-reciprocal re-ranking.
-
-    An item is encoded by those of its k1 neighbours that also count it among theirs, averaged over its
-    k2 nearest; two codes are compared by their Jaccard similarity J. The score is
-    (1 - lam) J + lam (1 - d), d the squared cosine-space distance divided by the query's largest.
-    As in the authors' code, neighbours are sought among queries and gallery together, so a query's
-    scores depend on the other queries; pass one query at a time where that is not allowed.
-
-    Args:
-        query: Embeddings (n_query, dim).
-        gallery: Embeddings (n_gallery, dim).
-        k1: Size of the neighbourhoods, 1 <= k1 <= n_gallery.
-        k2: Neighbours (the item included) that codes are averaged over, 1 <= k2 <= k1; 1 = no averaging.
-        lam: Weight of the original distance, in [0, 1].
-
-    Returns:
-        (n_query, n_gallery) float32 in [0, 1], larger = more similar. Besides that matrix the memory
-        grows with n_query + n_gallery, not with its square.
-
-    Raises:
-        ValueError: If k1, k2, lam or a shape is out of range, or a row holds NaN or Inf.
-
-    Reference: Zhong, Zheng, Cao, Li, "Re-ranking person re-identification with k-reciprocal encoding", 2017.
-    """
-    _check(query, gallery, "cosine")
-    if not 1 <= k1 <= len(gallery):
-        raise ValueError(f"expected 1 <= k1 <= {len(gallery)}, the size of the gallery; got k1={k1}")
-    if not 1 <= k2 <= k1:
-        raise ValueError(f"expected 1 <= k2 <= k1={k1}; got k2={k2}")
-    if not 0 <= lam <= 1:
-        raise ValueError(f"expected 0 <= lam <= 1; got {lam}")
-    # The sets of the paper are sparse rows over all items, a query being an item like any other.
-    items = torch.cat([query.to(torch.float32), gallery.to(query.device, torch.float32)])
-    ranking = _self_first(nearest(items, items, k1 + 1)[1].cpu().numpy())
-    members = _expanded_neighbours(ranking, k1)
-    original = np.empty((len(query), len(gallery)), dtype=np.float32)
-    weights = np.empty(members.nnz)
-    for first in range(0, len(items), QUERY_BLOCK):
-        distances = (1 - scores(items[first : first + QUERY_BLOCK], items)).clamp_(min=0)
-        distances = (distances / distances.amax(dim=1, keepdim=True).clamp(min=1e-12)).cpu().numpy()
-        bounds = members.indptr[first : first + len(distances) + 1]
-        row = np.repeat(np.arange(len(distances)), np.diff(bounds))
-        weights[bounds[0] : bounds[-1]] = np.exp(-distances[row, members.indices[bounds[0] : bounds[-1]]])
-        original[first : first + len(distances)] = distances[: max(0, len(query) - first), len(query) :]
-    codes = sparse.csr_array((weights, members.indices, members.indptr), shape=members.shape)
-    codes = sparse.diags_array(1 / codes.sum(axis=1)) @ codes  # eq. 7, every row divided by its sum
-    codes = (_sets(ranking[:, :k2]) / k2 @ codes).tocsr()  # eq. 11, local query expansion
-    jaccard = _jaccard(codes[: len(query)], codes[len(query) :].tocsc())
-    blend = (1 - lam) * jaccard + lam * (1 - original)
-    return torch.from_numpy(blend.astype(np.float32)).to(query.device)
-
-
-def _self_first(ranking: np.ndarray) -> np.ndarray:
-    """Every item as its own first neighbour, also where k1 copies of it have lower indices."""
-    itself = np.arange(len(ranking))[:, None]
-    repeated = np.hstack([np.zeros_like(itself, bool), ranking == itself])
-    order = np.argsort(repeated, axis=1, kind="stable")[:, :-1]
-    return np.take_along_axis(np.hstack([itself, ranking]), order, axis=1)
-
-
-def _sets(ranking: np.ndarray) -> sparse.csr_array:
-    """The first neighbours of every item as a sparse matrix of ones (n, n)."""
-    n, k = ranking.shape
-    return sparse.csr_array((np.ones(n * k), ranking.ravel(), np.arange(n + 1) * k), shape=(n, n))
-
-
-def _expanded_neighbours(ranking: np.ndarray, k1: int) -> sparse.csr_array:
-    """R*(p, k1) of every item p: its reciprocal neighbours, and theirs where most are shared (eq. 3, 5)."""
-    forward, half = _sets(ranking), _sets(ranking[:, : round(k1 / 2) + 1])
-    reciprocal = forward.multiply(forward.T).tocsr()
-    nearer = half.multiply(half.T).tocsr()
-    shared = (reciprocal @ nearer.T).multiply(reciprocal).tocsr()  # |R(p, k1) ∩ R(q, k1/2)|, q in R(p, k1)
-    shared.data = (shared.data > 2 / 3 * nearer.sum(axis=1)[shared.indices]).astype(float)
-    members = (reciprocal + shared @ nearer).tocsr()
-    members.eliminate_zeros()
-    members.sort_indices()
-    return members
-
-
-def _jaccard(query: sparse.csr_array, gallery: sparse.csc_array) -> np.ndarray:
-    """Σ min / Σ max of every pair of rows (eq. 10), through the gallery's inverted index."""
-    smaller = np.zeros((query.shape[0], gallery.shape[0]))
-    for row in range(query.shape[0]):
-        entries = slice(query.indptr[row], query.indptr[row + 1])
-        for item, weight in zip(query.indices[entries], query.data[entries], strict=True):
-            holders = slice(gallery.indptr[item], gallery.indptr[item + 1])
-            smaller[row, gallery.indices[holders]] += np.minimum(weight, gallery.data[holders])
-    return smaller / (2 - smaller)  # both rows sum to 1
-
-
-def _check(query: Tensor, gallery: Tensor, distance: str) -> None:
+def check(query: Tensor, gallery: Tensor, distance: str = "cosine") -> None:
+    """Raise ValueError unless these are two tables of rows of one length, neither empty."""
     if distance not in DISTANCES:
         raise ValueError(f"expected a distance out of {', '.join(DISTANCES)}; got {distance!r}")
     if query.ndim != 2 or gallery.ndim != 2 or query.shape[1] != gallery.shape[1]:
@@ -247,6 +118,15 @@ def _norms(rows: Tensor, what: str, first: int) -> Tensor:
     return norms
 
 
+def unit(rows: Tensor, what: str = "row") -> Tensor:
+    """(n, dim) float32 rows divided by their lengths; a row of zeros stays one.
+
+    Raises:
+        ValueError: If a row holds NaN or Inf; it is named as `what` and its number.
+    """
+    return _prepared(rows, what, 0, "cosine")
+
+
 def _prepared(rows: Tensor, what: str, first: int, distance: str, out: Tensor | None = None) -> Tensor:
     """Checked float32 rows, for cosine divided by their lengths; a row of zeros stays one."""
     rows = rows.to(torch.float32)
@@ -255,45 +135,33 @@ def _prepared(rows: Tensor, what: str, first: int, distance: str, out: Tensor | 
     return torch.div(rows, divisor[:, None], out=out)
 
 
-def _round_up(n: int, multiple: int) -> int:
-    return -(-n // multiple) * multiple
-
-
 def _each_block(
     query: Tensor, gallery: Tensor, distance: str, use: Callable[[int, int, Tensor], None]
 ) -> None:
     """Call use(first gallery item, first query, scores (items, queries)) once per block of the matrix.
 
-    On the CPU each thread takes query blocks of its own instead of a share of every operation: nobody
-    waits for anybody, which halves the time on a busy machine. Blocks do not depend on how many threads.
+    On the CPU each thread takes query blocks of its own; blocks do not depend on how many threads.
     """
     firsts = range(0, len(query), QUERY_BLOCK)
-    threads = torch.get_num_threads()
-    workers = min(threads, len(firsts)) if query.device.type == "cpu" else 1
-    if workers == 1:
-        _walk_blocks(query, gallery, distance, firsts, use)
-        return
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1, "blas"), ThreadPoolExecutor(workers) as pool:
-            shares = [firsts[worker::workers] for worker in range(workers)]
-            list(pool.map(lambda share: _walk_blocks(query, gallery, distance, share, use), shares))
-    finally:
-        torch.set_num_threads(threads)
+    workers = products.workers(len(firsts), query.device)
+    shares = [firsts[worker::workers] for worker in range(workers)]
+    products.in_threads(lambda share: _walk_blocks(query, gallery, distance, share, use), shares)
 
 
-@torch.no_grad()  # each thread has its own switch
 def _walk_blocks(query: Tensor, gallery: Tensor, distance: str, first_queries: range, use: Callable) -> None:
     """The blocks of some queries, every block in the same buffer.
 
     Items are padded to a multiple of `RUN`, scoring -inf. They run down the columns, so that the maximum
     over a run of items is an elementwise operation on whole rows.
     """
-    most = _round_up(min(GALLERY_BLOCK, len(gallery)), RUN), _round_up(min(QUERY_BLOCK, len(query)), PADDING)
+    most = (
+        products.round_up(min(GALLERY_BLOCK, len(gallery)), RUN),
+        products.round_up(min(QUERY_BLOCK, len(query)), products.PADDING),
+    )
     kind = {"device": query.device, "dtype": torch.float32 if distance == "cosine" else torch.float64}
     items, queries = (torch.zeros(n, query.shape[1], **kind) for n in most)
-    products = torch.empty(most[0] * most[1], **kind)
-    scored = products if distance == "cosine" else torch.empty_like(products, dtype=torch.float32)
+    raw = torch.empty(most[0] * most[1], **kind)
+    scored = raw if distance == "cosine" else torch.empty_like(raw, dtype=torch.float32)
     for first_item in range(0, len(gallery), GALLERY_BLOCK):
         part = gallery[first_item : first_item + GALLERY_BLOCK].to(query.device)
         n_items = len(part)
@@ -304,23 +172,18 @@ def _walk_blocks(query: Tensor, gallery: Tensor, distance: str, first_queries: r
             n_queries = len(part)
             _prepared(part, "query", first_query, distance, out=queries[:n_queries])
             queries[n_queries:] = 0
-            left, right = items[: _round_up(n_items, RUN)], queries[: _round_up(n_queries, PADDING)]
+            left, right = (
+                items[: products.round_up(n_items, RUN)],
+                queries[: products.round_up(n_queries, products.PADDING)],
+            )
             block = scored[: len(left) * len(right)].view(len(left), -1)
-            product = products[: block.numel()].view_as(block)
-            _multiply(left, right, product)
+            product = raw[: block.numel()].view_as(block)
+            products.multiply(left, right, product)
             if distance == "euclidean":
                 product.mul_(-2).add_(left.square().sum(dim=1)[:, None]).add_(right.square().sum(dim=1))
                 block.copy_(product.clamp_(min=0).sqrt_()).neg_().add_(0.0)  # + 0.0: no -0.0
             block[n_items:] = -torch.inf
             use(first_item, first_query, block[:, :n_queries])
-
-
-def _multiply(left: Tensor, right: Tensor, out: Tensor) -> None:
-    """Left times right transposed; on a CPU by NumPy, whose OpenBLAS beats torch's MKL by 13 % on AMD's."""
-    if out.device.type == "cpu":
-        np.matmul(left.numpy(), right.numpy().T, out=out.numpy())
-    else:
-        torch.mm(left, right.T, out=out)
 
 
 def _sortable(values: Tensor, index: Tensor) -> Tensor:

@@ -2,6 +2,13 @@
 
 import math
 
+import torch
+
+
+def gaussian(n, dim, seed=0):
+    """Rows of independent standard normal numbers: what tests compute with, the same each time."""
+    return torch.randn(n, dim, generator=torch.Generator().manual_seed(seed))
+
 
 def average_precision(scores, relevant):
     """Mean over the relevant items of the precision among all items that score at least as much."""
