@@ -1,14 +1,15 @@
 """Encode once and keep: the cache of vectors, sharded, resumable, memory-mapped, keyed by content.
 
-Knows encoders and image files. Must not know labels, metrics or what the vectors are for.
+Knows encoders, image files and texts. Must not know labels, metrics or what the vectors are for.
 
-A shard holds the vectors of up to 256 images. Its folder is named by the encoder's settings, its file by
-the contents of its images: nothing else, no path, time, batch size or number of workers, so a moved
+A shard holds the vectors of up to 256 images, or 8,192 texts. Its folder is named by the encoder's settings,
+its file by their contents: nothing else, no path, time, batch size or number of workers, so a moved
 dataset or cache is still valid and a changed picture or weight is not. Both names also stand inside the
 file. A shard appears by a rename and counts once its `.done` file, written last, agrees with it:
 correctness never rests on a lock.
 """
 
+import copy
 import hashlib
 import itertools
 import json
@@ -16,7 +17,7 @@ import os
 import struct
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,11 +31,12 @@ from torch.nn import functional
 
 from m5utils import paths, runtime
 from m5utils.datasets import images
-from m5utils.datasets.mit_split import LabelledImages
+from m5utils.datasets.listed import ImageFiles
 from m5utils.encoders import image
 from m5utils.runtime import Profile
 
-SHARD = 256
+SHARD = 256  # images
+TEXTS = 8192  # of a shard: enough of every length to fill batches
 BATCH = 32
 AHEAD = 4  # batches decoded while the network works on one
 DECODERS = min(8, os.cpu_count() or 1)  # threads; Pillow decodes outside Python's lock
@@ -42,17 +44,21 @@ DECODERS = min(8, os.cpu_count() or 1)  # threads; Pillow decodes outside Python
 
 @dataclass(frozen=True)
 class Shard:
-    """Up to `SHARD` images that stand in one file.
+    """Images or texts that stand in one file.
 
     Attributes:
-        name: Of the file: the images' contents, in order.
-        hashes: The sha256 of each image.
-        rows: Where they stand in the list of images.
+        name: Of the file: their contents, in order.
+        hashes: The sha256 of each.
+        rows: Where they stand in the list.
     """
 
     name: str
     hashes: tuple[str, ...]
     rows: range
+
+
+Made = tuple[Shard, np.ndarray, dict[int, str]]
+"""A shard, its vectors, and by row why there is none for an item."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +99,7 @@ class Embeddings:
 
 
 def encode(
-    encoder: nn.Module, listed: LabelledImages, on_bad_image: str = "raise", part: tuple[int, int] = (1, 1)
+    encoder: nn.Module, listed: ImageFiles, on_bad_image: str = "raise", part: tuple[int, int] = (1, 1)
 ) -> Embeddings:
     """The vectors of these images, from the cache where they are there, and into it where they are not.
 
@@ -115,11 +121,11 @@ def encode(
         raise ValueError(f"expected a part i/n with 1 <= i <= n; got {part[0]}/{part[1]}")
     settings = encoder.settings() | {"reader": paths.code_key(images)}
     folder = paths.cache() / "embeddings" / paths.key_of(settings)
-    shards = _shards(paths.content_hashes(listed.paths()))[part[0] - 1 :: part[1]]
-    missing = [shard for shard in shards if _opened_shard(folder, shard, encoder) is None]
-    if missing:
-        _encode_missing(encoder, folder, settings, missing, listed, part)
-    found = [_opened_shard(folder, shard, encoder) for shard in shards]
+    shards = _shards(paths.content_hashes(listed.paths()), SHARD)[part[0] - 1 :: part[1]]
+    doing = f"encoding with {settings['encoder']} at {settings['size']} px", f"× {SHARD} images"
+    found = _found(
+        encoder, folder, settings, shards, lambda some: _of_images(encoder, listed, some), doing, part
+    )
     bad = {
         listed.files[shard.rows[int(row)]]: why
         for shard, (_, bad_rows) in zip(shards, found, strict=True)
@@ -163,7 +169,7 @@ def sources(profile: Profile, training: bool) -> list[image.MapEncoder]:
     return plain + [image.MapEncoder(encoder, view) for view in range(1, profile.finetune_views + 1)]
 
 
-def features(profile: Profile, listed: LabelledImages, tuned: Path | None = None) -> Tensor:
+def features(profile: Profile, listed: ImageFiles, tuned: Path | None = None) -> Tensor:
     """(n, dim) float32: the profile's vectors of these images, each size normalised to length 1, then joined.
 
     Args:
@@ -175,7 +181,7 @@ def features(profile: Profile, listed: LabelledImages, tuned: Path | None = None
     return functional.normalize(torch.cat(joined, dim=1))
 
 
-def views(profile: Profile, listed: LabelledImages) -> image.Views:
+def views(profile: Profile, listed: ImageFiles) -> image.Views:
     """The maps that `training.finetune` starts from: the profile's number of views of these images."""
     of_views = [source for source in sources(profile, training=True) if source.view > 0]
     maps = [torch.from_numpy(np.concatenate(encode(source, listed).shards)) for source in of_views]
@@ -184,7 +190,7 @@ def views(profile: Profile, listed: LabelledImages) -> image.Views:
     return image.Views(of_views[0].encoder, of_views[0], maps, pictures, made_by)
 
 
-def readable(profile: Profile, listed: LabelledImages, on_bad_image: str = "raise") -> LabelledImages:
+def readable(profile: Profile, listed: ImageFiles, on_bad_image: str = "raise") -> ImageFiles:
     """The images that can be read, as the encoder found when it went through them.
 
     Raises:
@@ -193,9 +199,31 @@ def readable(profile: Profile, listed: LabelledImages, on_bad_image: str = "rais
     return listed.take(encode(encoders(profile)[0].source, listed, on_bad_image).kept)
 
 
-def _shards(hashes: list[str]) -> list[Shard]:
-    """The list, cut every `SHARD` images."""
-    cuts = [range(first, min(first + SHARD, len(hashes))) for first in range(0, len(hashes), SHARD)]
+def encode_texts(encoder: nn.Module, texts: Sequence[str]) -> Tensor:
+    """The vectors of these texts, (n, dim) float32, through the same cache as those of images.
+
+    Args:
+        encoder: Has `batches`, `forward`, `dim`, `dtype` and `settings`, see `encoders.bert`.
+        texts: n texts; what they say is all that names them.
+
+    Raises:
+        ValueError: If there is no text, or vectors are not finite.
+        OSError: If the cache cannot be written; the message names its folder.
+    """
+    if not len(texts):
+        raise ValueError("expected at least one text to encode, got none")
+    settings = encoder.settings()
+    folder = paths.cache() / "embeddings" / paths.key_of(settings)
+    shards = _shards([hashlib.sha256(text.encode()).hexdigest() for text in texts], TEXTS)
+    doing = f"encoding with {encoder}", f"× {TEXTS} texts"
+    found = _found(encoder, folder, settings, shards, lambda some: _of_texts(encoder, texts, some), doing)
+    name = _name([shard.name for shard in shards])
+    return Embeddings([values for values, _ in found], {}, np.arange(len(texts)), folder, name).values
+
+
+def _shards(hashes: list[str], size: int) -> list[Shard]:
+    """The list, cut every `size` items."""
+    cuts = [range(first, min(first + size, len(hashes))) for first in range(0, len(hashes), size)]
     of_cut = [tuple(hashes[rows.start : rows.stop]) for rows in cuts]
     return [Shard(_name(one), one, rows) for one, rows in zip(of_cut, cuts, strict=True)]
 
@@ -204,34 +232,53 @@ def _name(parts: Iterable[str]) -> str:
     return hashlib.sha256("".join(parts).encode()).hexdigest()[:24]
 
 
-def _encode_missing(
+def _found(
     encoder: nn.Module,
     folder: Path,
     settings: dict,
-    missing: list[Shard],
-    listed: LabelledImages,
-    part: tuple[int, int],
-) -> None:
-    """Encode the missing shards one after the other; each is on disk before the next is begun."""
+    shards: list[Shard],
+    make: Callable[[Iterable[Shard]], Iterator[Made]],
+    doing: tuple[str, str],
+    part: tuple[int, int] = (1, 1),
+) -> list[tuple[np.ndarray, dict[str, str]]]:
+    """The shards, opened; those that are missing are made first, each on disk before the next is begun."""
+    missing = [shard for shard in shards if _opened_shard(folder, shard, encoder) is None]
+    if missing:
+        with _writing(folder):  # says so before the work if it cannot be written
+            paths.publish_json(folder / "settings.json", settings)
+        # A lock per part: the jobs of an array work side by side, the same job twice waits.
+        lock = folder / f".lock-{part[0]}-{part[1]}"
+        with paths.lock(lock, f"{doing[0]} ({folder.name})"):
+            # Looked up when its turn comes: another run may have made it by then.
+            still = (shard for shard in missing if _opened_shard(folder, shard, encoder) is None)
+            for shard, values, bad in runtime.progress(make(still), len(missing), *doing):
+                if not np.isfinite(values).all():
+                    raise ValueError(f"{doing[0]} gave vectors that are not finite: the weights are damaged.")
+                _publish(folder, shard.name, [values], bad)
+    return [_opened_shard(folder, shard, encoder) for shard in shards]
+
+
+def _of_images(encoder: nn.Module, listed: ImageFiles, shards: Iterable[Shard]) -> Iterator[Made]:
+    """The vectors of the images of each shard."""
     load = _source(encoder, listed)
     network = image.for_inference(encoder).to(runtime.device())
-    doing = f"encoding with {settings['encoder']} at {settings['size']} px"
-    with _writing(folder):  # says so before the work if it cannot be written
-        paths.publish_json(folder / "settings.json", settings)
-    # A lock per part: the jobs of an array work side by side, the same job twice waits.
-    lock = folder / f".lock-{part[0]}-{part[1]}"
-    with paths.lock(lock, f"{doing} ({folder.name})"), ThreadPoolExecutor(DECODERS) as threads:
-        # Looked up when its turn comes: another run may have made it by then.
-        still = (shard for shard in missing if _opened_shard(folder, shard, encoder) is None)
-        by_shard = itertools.groupby(_batches(load, threads, still), key=lambda batch: batch[0])
-        for shard, batches in runtime.progress(by_shard, len(missing), doing, f"× {SHARD} images"):
-            values, bad = _vectors(network, (items for _, items in batches))
-            if not np.isfinite(values).all():
-                raise ValueError(f"{doing} gave vectors that are not finite: the weights are damaged.")
-            _publish(folder, shard.name, [values], bad)
+    with ThreadPoolExecutor(DECODERS) as threads:
+        for shard, batches in itertools.groupby(_batches(load, threads, shards), key=lambda batch: batch[0]):
+            yield shard, *_vectors(network, (items for _, items in batches))
 
 
-def _source(encoder: nn.Module, listed: LabelledImages) -> Callable[[int, str], Tensor | str]:
+@torch.inference_mode()
+def _of_texts(encoder: nn.Module, texts: Sequence[str], shards: Iterable[Shard]) -> Iterator[Made]:
+    """The vectors of the texts of each shard."""
+    network = copy.deepcopy(encoder).to(runtime.device())
+    for shard in shards:
+        values = np.empty((len(shard.rows), encoder.dim), dtype=_numpy(encoder.dtype))
+        for rows, tokens in encoder.batches([texts[row] for row in shard.rows]):
+            values[rows] = network(tokens.to(runtime.device()))[: len(rows)].cpu().numpy()
+        yield shard, values, {}
+
+
+def _source(encoder: nn.Module, listed: ImageFiles) -> Callable[[int, str], Tensor | str]:
     """From a row of the list and its hash to what the encoder takes, or to why there is nothing."""
     if isinstance(encoder, image.UpperEncoder):
         maps = encode(encoder.source, listed)

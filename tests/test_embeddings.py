@@ -231,7 +231,7 @@ def test_a_file_cut_off_at_any_length_is_never_used(listed, suffix):
     embeddings.encode(Tiny(), one)
     (whole,) = shard_files()
     file, folder = whole.with_suffix(suffix), whole.parent
-    (shard,) = embeddings._shards(paths.content_hashes(one.paths()))
+    (shard,) = embeddings._shards(paths.content_hashes(one.paths()), embeddings.SHARD)
     data = file.read_bytes()
     assert embeddings._opened_shard(folder, shard, Tiny()) is not None
     for length in lengths(len(data.rstrip(b"\n"))):  # the JSON's last newline may go
@@ -252,7 +252,10 @@ def test_a_file_cut_off_at_any_length_is_never_used(listed, suffix):
 def test_a_shard_whose_done_file_speaks_of_another_is_never_used(listed):
     embeddings.encode(Tiny(), listed.take(range(16)))
     first, second = (file.with_suffix(".done") for file in shard_files())
-    shards = {shard.name: shard for shard in embeddings._shards(paths.content_hashes(listed.paths()))}
+    shards = {
+        shard.name: shard
+        for shard in embeddings._shards(paths.content_hashes(listed.paths()), embeddings.SHARD)
+    }
     assert embeddings._opened_shard(second.parent, shards[second.stem], Tiny()) is not None
     shutil.copy(first, second)
     assert embeddings._opened_shard(second.parent, shards[second.stem], Tiny()) is None
@@ -297,7 +300,7 @@ def test_another_shape_or_type_is_never_used(listed, monkeypatch, dim, dtype):
     """24 halves are as many bytes as 12 singles."""
     embeddings.encode(Tiny(), listed)
     (folder,) = paths.cache().glob("embeddings/*")
-    shard = embeddings._shards(paths.content_hashes(listed.paths()))[0]
+    shard = embeddings._shards(paths.content_hashes(listed.paths()), embeddings.SHARD)[0]
     assert embeddings._opened_shard(folder, shard, Tiny()) is not None
     monkeypatch.setattr(Tiny, "dim", dim)
     monkeypatch.setattr(Tiny, "dtype", dtype)

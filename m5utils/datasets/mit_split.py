@@ -17,6 +17,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from m5utils import paths
 from m5utils.datasets import demo, images
+from m5utils.datasets.listed import ImageFiles
 from m5utils.runtime import Profile
 
 SPLITS = ("train", "test")
@@ -24,28 +25,16 @@ IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".g
 
 
 @dataclass(frozen=True)
-class LabelledImages:
+class LabelledImages(ImageFiles):
     """Image files and their class numbers.
 
     Attributes:
-        root: The folder the file names start from.
-        files: n names, relative to `root`, in `/` notation.
         labels: (n,) int64, an index into `classes`.
         classes: The class names, sorted without regard to case.
     """
 
-    root: Path
-    files: tuple[str, ...]
     labels: np.ndarray
     classes: tuple[str, ...]
-
-    def __len__(self) -> int:
-        """The number of images."""
-        return len(self.files)
-
-    def paths(self) -> list[Path]:
-        """Where each file is."""
-        return [self.root / file for file in self.files]
 
     def take(self, rows: Sequence[int] | np.ndarray) -> "LabelledImages":
         """The images in these rows, in this order."""

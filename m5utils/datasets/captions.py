@@ -1,0 +1,260 @@
+"""Photographs with captions: COCO, Flickr8k, Flickr30k, one table whatever the files look like.
+
+Knows the files of these datasets and what can be wrong with them. Must not know words, networks or metrics.
+Slides: P5, "Dataset: COCO". Any number of captions per image; a caption describes one image.
+"""
+
+import csv
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from m5utils import paths
+from m5utils.datasets.listed import ImageFiles
+
+
+@dataclass(frozen=True)
+class CaptionedImages(ImageFiles):
+    """Image files and the captions that describe them.
+
+    Attributes:
+        captions: The texts, those of an image one after the other, images in the order of `files`.
+        image_of: (n_captions,) int64, which image each caption describes.
+        setting: What was taken out of which dataset; every table prints it.
+        dropped: What the files held and the table does not, a line each.
+    """
+
+    captions: tuple[str, ...]
+    image_of: np.ndarray
+    setting: str
+    dropped: tuple[str, ...] = ()
+
+    def take(self, rows: Sequence[int] | np.ndarray) -> "CaptionedImages":
+        """The images in these rows, in this order, with all their captions."""
+        rows = np.asarray(rows, dtype=np.int64)
+        of_rows = [self.captions_of(row) for row in rows]
+        chosen = np.concatenate([np.zeros(0, dtype=np.int64), *of_rows])
+        image_of = np.repeat(np.arange(len(rows)), [len(one) for one in of_rows])
+        return replace(
+            self,
+            files=tuple(self.files[row] for row in rows),
+            captions=tuple(self.captions[one] for one in chosen),
+            image_of=image_of,
+        )
+
+    def captions_of(self, row: int) -> np.ndarray:
+        """Where the captions of one image stand."""
+        first, last = np.searchsorted(self.image_of, [row, row + 1])
+        return np.arange(first, last)
+
+    def first(self, n: int) -> "CaptionedImages":
+        """That many images from the start."""
+        return replace(self.take(range(self._at_most(n))), setting=f"{self.setting}, the first {n:,} images")
+
+    def random(self, n: int, seed: int = 0) -> "CaptionedImages":
+        """That many images, drawn without replacement, in the order of the list."""
+        rows = np.random.default_rng(seed).permutation(len(self))[: self._at_most(n)]
+        return replace(self.take(np.sort(rows)), setting=f"{self.setting}, {n:,} random images (seed {seed})")
+
+    def folds(self, n: int = 1000) -> list["CaptionedImages"]:
+        """One part after the other of n images each, as the "1K" results on COCO are averaged over five."""
+        count = len(self) // self._at_most(n)
+        parts = [range(part * n, (part + 1) * n) for part in range(count)]
+        return [
+            replace(self.take(rows), setting=f"{self.setting}, fold {part + 1} of {count} of {n:,} images")
+            for part, rows in enumerate(parts)
+        ]
+
+    def _at_most(self, n: int) -> int:
+        if not 1 <= n <= len(self):
+            raise ValueError(f"expected 1 <= n <= {len(self)}, the images of {self.setting}; got n={n}")
+        return n
+
+
+def validation_split(train: CaptionedImages, n: int = 1000, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Divide train into images to fit on and images to choose by; byte-identical copies stay on one side.
+
+    Returns:
+        (rows to fit on, validation rows), int64, sorted; n of the second, or a fifth if that is less.
+    """
+    n = min(n, len(train) // 5)
+    if n < 1:
+        raise ValueError(f"{train.setting} has {len(train)} images: too few to set some aside for choosing.")
+    order = np.random.default_rng(seed).permutation(len(train))
+    pictures = np.asarray(paths.content_hashes(train.paths()))
+    validation = np.sort(order[:n])
+    twin = np.isin(pictures, pictures[validation])
+    return np.flatnonzero(~twin), validation
+
+
+# ---- the datasets' files ----
+
+
+def coco(annotations: Path, images: Path, setting: str = "") -> CaptionedImages:
+    """COCO's `captions_*.json`: images with `id` and `file_name`, annotations with `image_id` and `caption`.
+
+    Args:
+        annotations: The file.
+        images: The folder of the pictures; they are not opened.
+        setting: What to call it; the file's name by default.
+
+    Raises:
+        FileNotFoundError: If the file is missing.
+        ValueError: If it is no JSON or of another schema, an image's id appears twice, or a `file_name`
+            points outside `images`.
+    """
+    content = _json(annotations, {"images": ("id", "file_name"), "annotations": ("image_id", "caption")})
+    file_of: dict[object, str] = {}
+    for image in content["images"]:
+        if image["id"] in file_of:
+            raise ValueError(f"{annotations}: two images have the id {image['id']}; ids must be unique.")
+        file_of[image["id"]] = _inside(image["file_name"], images, annotations)
+    texts, dropped = defaultdict(list), []
+    for each in content["annotations"]:
+        if each["image_id"] in file_of:
+            texts[file_of[each["image_id"]]].append(each["caption"])
+        else:
+            dropped.append(f"a caption of image {each['image_id']}, which the file does not list")
+    return _table(images, file_of.values(), texts, setting or annotations.stem, dropped)
+
+
+def karpathy(file: Path, images: Path) -> dict[str, CaptionedImages]:
+    """Karpathy's split files, `dataset_coco.json`, `dataset_flickr8k.json`, `dataset_flickr30k.json`.
+
+    "restval", the part of COCO's val that everybody trains on, is part of train.
+
+    Reference: Karpathy and Fei-Fei, "Deep visual-semantic alignments", CVPR 2015.
+    """
+    content = _json(file, {"images": ("filename", "split", "sentences")})
+    files, texts = defaultdict(list), defaultdict(list)
+    for image in content["images"]:
+        name = _inside(str(PurePosixPath(image.get("filepath", "")) / image["filename"]), images, file)
+        files["train" if image["split"] == "restval" else image["split"]].append(name)
+        for sentence in image["sentences"]:
+            texts[name].append(sentence["raw"] if isinstance(sentence, dict) else None)
+    return {split: _table(images, names, texts, f"{file.stem} {split}", []) for split, names in files.items()}
+
+
+def flickr8k(root: Path) -> dict[str, CaptionedImages]:
+    """Flickr8k, in Kaggle's layout (`captions.txt`, `Images`) or the original one (`Flickr8k.token.txt`).
+
+    The splits are the official lists `Flickr_8k.{train,dev,test}Images.txt`, those of them that are there.
+
+    Raises:
+        FileNotFoundError: If the captions, the pictures' folder or every list is missing.
+    """
+    root = Path(root)
+    images = _first_there(root, ("Images", "Flicker8k_Dataset", "Flickr8k_Dataset/Flicker8k_Dataset"))
+    file = _first_there(root, ("captions.txt", "Flickr8k.token.txt", "Flickr8k_text/Flickr8k.token.txt"))
+    texts, dropped = _lines(file, images)
+    splits = {}
+    for split in ("train", "dev", "test"):
+        for folder in (root, file.parent):
+            listed = folder / f"Flickr_8k.{split}Images.txt"
+            if listed.is_file():
+                names = [_inside(name, images, listed) for name in _text(listed).split()]
+                splits[split] = _table(images, names, texts, f"Flickr8k {split}", dropped)
+                break
+    if not splits:
+        raise FileNotFoundError(
+            f"{root} has no list Flickr_8k.trainImages.txt, ...: put the official lists there."
+        )
+    return splits
+
+
+def flickr30k(root: Path) -> dict[str, CaptionedImages]:
+    """Flickr30k, split as in Karpathy's `dataset_flickr30k.json`, which holds the captions as well."""
+    root = Path(root)
+    images = _first_there(root, ("flickr30k-images", "flickr30k_images", "Images"))
+    return karpathy(_first_there(root, ("dataset_flickr30k.json",)), images)
+
+
+def _lines(file: Path, images: Path) -> tuple[dict[str, list[str]], list[str]]:
+    """Captions by image from `name,caption` (Kaggle, with a heading) or `name#0<tab>caption` (original)."""
+    texts, dropped = defaultdict(list), []
+    by_comma = file.suffix == ".txt" and _text(file)[:100].lstrip("\ufeff").startswith("image,caption")
+    lines = _text(file).lstrip("\ufeff").splitlines()
+    for number, line in enumerate(lines[by_comma:], start=1 + by_comma):
+        # A comma within an unquoted caption is part of it.
+        fields = (
+            next(csv.reader([line]), []) if by_comma and '"' in line else line.split(",\t"[not by_comma], 1)
+        )
+        if not line.strip():
+            continue
+        if len(fields) < 2 or not fields[0].strip():
+            dropped.append(f"{file.name}, line {number}: no image and caption in {line[:60]!r}")
+            continue
+        name = _inside(fields[0].partition("#")[0].strip(), images, file)
+        texts[name].append(",".join(fields[1:]))
+    return texts, dropped
+
+
+def _table(
+    images: Path, files: Iterable[str], texts: dict[str, list[str]], setting: str, dropped: list[str]
+) -> CaptionedImages:
+    """The images that have a caption, in the order of `files`; what is left out is said."""
+    kept, captions, image_of, dropped = [], [], [], list(dropped)
+    for file in files:
+        said = []
+        for text in texts.get(file, ()):
+            if isinstance(text, str) and text.strip():
+                said.append(" ".join(text.split()))
+            else:
+                dropped.append(f"an empty caption of {file}" if not text or isinstance(text, str)
+                               else f"a caption of {file} that is no text: {text!r:.60}")  # fmt: skip
+        if not said:
+            dropped.append(f"{file}, which has no caption")
+            continue
+        image_of += [len(kept)] * len(said)
+        captions += said
+        kept.append(file)
+    if not kept:
+        raise ValueError(f"{setting}: no image has a caption. First of what was left out: {dropped[:3]}")
+    return CaptionedImages(
+        images, tuple(kept), tuple(captions), np.array(image_of, dtype=np.int64), setting, tuple(dropped)
+    )
+
+
+def _inside(name: object, images: Path, file: Path) -> str:
+    """The name of a picture, which must stay inside its folder."""
+    path = PurePosixPath(name) if isinstance(name, str) else None
+    if path is None or not name.strip() or path.is_absolute() or ".." in path.parts or "\\" in name:
+        raise ValueError(f"{file} names the picture {name!r}, which is not inside {images}: refused.")
+    return path.as_posix()
+
+
+def _first_there(root: Path, names: Sequence[str]) -> Path:
+    found = next((root / name for name in names if (root / name).exists()), None)
+    if found is None:
+        raise FileNotFoundError(f"{root} has none of {', '.join(names)}: see data/README.md for the layout.")
+    return found
+
+
+def _text(file: Path) -> str:
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} is missing: see data/README.md for the layout.")
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file} is no UTF-8 text ({error}).") from error
+
+
+def _json(file: Path, schema: dict[str, tuple[str, ...]]) -> dict:
+    """A JSON file that has these lists, whose first members have these keys."""
+    try:
+        content = json.loads(_text(file))
+    except ValueError as error:
+        raise ValueError(f"{file} is no JSON ({error}). Was the download cut off?") from error
+    for name, keys in schema.items():
+        rows = content.get(name) if isinstance(content, dict) else None
+        if not isinstance(rows, list):
+            raise ValueError(f'{file}: expected a list "{name}"; is this a caption file of another dataset?')
+        for number, row in enumerate(rows):
+            missing = [key for key in keys if not isinstance(row, dict) or key not in row]
+            if missing:
+                raise ValueError(f'{file}: "{name}", number {number} has no "{missing[0]}".')
+    return content
