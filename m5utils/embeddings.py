@@ -184,10 +184,10 @@ def features(profile: Profile, listed: ImageFiles, tuned: Path | None = None) ->
 def views(profile: Profile, listed: ImageFiles) -> image.Views:
     """The maps that `training.finetune` starts from: the profile's number of views of these images."""
     of_views = [source for source in sources(profile, training=True) if source.view > 0]
-    maps = [torch.from_numpy(np.concatenate(encode(source, listed).shards)) for source in of_views]
+    maps = [encode(source, listed).shards for source in of_views]
     pictures = tuple(paths.content_hashes(listed.paths()))
     made_by = [source.settings() for source in of_views]
-    return image.Views(of_views[0].encoder, of_views[0], maps, pictures, made_by)
+    return image.Views(of_views[0].encoder, of_views[0], maps, np.arange(len(listed)), pictures, made_by)
 
 
 def readable(profile: Profile, listed: ImageFiles, on_bad_image: str = "raise") -> ImageFiles:

@@ -192,14 +192,14 @@ def _trained(
     targets = torch.as_tensor(labels, device=device)
     for epoch in range(_resume(folder, network, average, optimizer), epochs):
         runtime.seed_everything(seed * 10_000 + epoch)  # nothing to remember of a generator between epochs
-        view_of = torch.randint(len(views.maps), (len(labels),))
+        view_of = torch.randint(len(views.maps), (len(labels),)).tolist()
         batches = list(_balanced(labels, batch))
         doing = f"{loss}, seed {seed}, epoch {epoch + 1} of {epochs}"
         for step, rows in enumerate(runtime.progress(batches, len(batches), doing, "steps")):
             for group, factor in zip(optimizer.param_groups, (1, 3), strict=True):
                 group["lr"] = factor * rate * _schedule((epoch + step / len(batches)) / epochs)
-            maps = torch.stack([views.maps[view_of[row]][row] for row in rows]).to(device)
-            value = _loss(network.train(), views.unflattened(maps), targets[rows], loss)
+            maps = views.unflattened(views.values(rows, [view_of[row] for row in rows]).to(device))
+            value = _loss(network.train(), maps, targets[rows], loss)
             if not value.isfinite():
                 raise ValueError(f"{doing}: the loss is {value.item()}; lower the rate ({rate}).")
             optimizer.zero_grad()

@@ -86,7 +86,9 @@ def views(monkeypatch, tmp_path):
     labels = np.arange(24) % 3
     maps = [(torch.eye(3)[labels].repeat_interleave(4, dim=1) + torch.randn(24, 12)).half() for _ in range(2)]
     pictures = tuple(f"picture {row}" for row in range(24))
-    return image.Views(TinyEncoder().eval(), TinySource(), maps, pictures, [{"view": 1}, {"view": 2}]), labels
+    shards = [[of_view[:10].numpy(), of_view[10:20].numpy(), of_view[20:].numpy()] for of_view in maps]
+    made_by = [{"view": 1}, {"view": 2}]
+    return image.Views(TinyEncoder().eval(), TinySource(), shards, np.arange(24), pictures, made_by), labels
 
 
 @pytest.mark.parametrize("loss", training.TUNING_LOSSES)
@@ -115,7 +117,15 @@ def test_views_are_named_by_what_they_hold(views):
     half, turned = some.take(np.arange(12)), some.take(np.arange(23, -1, -1))
     assert len({some.key, other.key, half.key, turned.key}) == 4
     assert half.take(np.arange(6)).key == some.take(np.arange(6)).key
-    assert torch.equal(turned.maps[1], some.maps[1].flip(0))
+
+
+def test_views_are_read_by_picture_and_view(views):
+    some, _ = views
+    first, second = (np.concatenate(shards) for shards in some.maps)
+    np.testing.assert_array_equal(some.values([0, 9, 10, 23], [0, 0, 0, 0]), first[[0, 9, 10, 23]])
+    taken = some.take(np.array([23, 3, 11]))
+    np.testing.assert_array_equal(taken.values([0, 1, 2], [1, 1, 0]), [second[23], second[3], first[11]])
+    np.testing.assert_array_equal(taken.take(np.array([2])).values([0], [1]), second[[11]])
 
 
 def test_other_settings_are_another_file(views):

@@ -8,7 +8,7 @@ import copy
 import hashlib
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.error import URLError
@@ -251,14 +251,17 @@ class Views:
     Attributes:
         encoder: The pretrained network; its upper part is where training starts.
         source: The encoder that made the maps.
-        maps: One (n, dim) float16 tensor per view.
+        maps: Per view the shards that hold its rows, memory-mapped float16 arrays (n, `source.dim`); all
+            but the last are of one length.
+        rows: (n,) where the pictures stand in them.
         pictures: The content hash of each of the n.
         made_by: The settings of what made each view.
     """
 
     encoder: ImageEncoder
     source: MapEncoder
-    maps: list[Tensor]
+    maps: list[list[np.ndarray]]
+    rows: np.ndarray
     pictures: tuple[str, ...]
     made_by: list[dict[str, object]]
 
@@ -268,9 +271,14 @@ class Views:
         return paths.key_of([self.pictures, self.made_by])
 
     def take(self, rows: np.ndarray) -> "Views":
-        """The views of these pictures, in this order."""
-        maps = [of_view[torch.as_tensor(rows)] for of_view in self.maps]
-        return replace(self, maps=maps, pictures=tuple(self.pictures[row] for row in rows))
+        """The views of these pictures, in this order; nothing is read."""
+        return replace(self, rows=self.rows[rows], pictures=tuple(self.pictures[row] for row in rows))
+
+    def values(self, rows: Sequence[int], view_of: Sequence[int]) -> Tensor:
+        """(n_rows, dim) float16: these of the n pictures, each in the view that is asked for."""
+        size = len(self.maps[0][0])
+        places = [(view, *divmod(int(self.rows[row]), size)) for view, row in zip(view_of, rows, strict=True)]
+        return torch.from_numpy(np.stack([self.maps[view][shard][row] for view, shard, row in places]))
 
     def unflattened(self, values: Tensor) -> Tensor:
         """(n, channels, h, w) float32 maps of (n, dim) rows."""
