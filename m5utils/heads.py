@@ -11,15 +11,21 @@ from torch.nn import functional
 class Head(nn.Module):
     """Standardise, project, and (unless it learns a Mahalanobis matrix) normalise.
 
-    Mean and scale of every feature are taken from the features the head is made for, and stored with it.
+    Mean and scale of every feature are taken from the features the head is made for, and stored with it;
+    `standardise=False` leaves the features as they are.
     """
 
-    def __init__(self, features: Tensor, layers: nn.Module, normalise: bool = True) -> None:
+    def __init__(
+        self, features: Tensor, layers: nn.Module, normalise: bool = True, standardise: bool = True
+    ) -> None:
         """Keep the statistics of (n, in_dim) `features` and the layers that follow."""
         super().__init__()
         self.layers, self.normalise = layers, normalise
-        self.register_buffer("mean", features.mean(dim=0))
-        self.register_buffer("scale", features.std(dim=0).clamp_min(1e-6))
+        mean, scale = torch.zeros(features.shape[1]), torch.ones(features.shape[1])
+        if standardise:
+            mean, scale = features.mean(dim=0), features.std(dim=0).clamp_min(1e-6)
+        self.register_buffer("mean", mean)
+        self.register_buffer("scale", scale)
 
     def forward(self, features: Tensor) -> Tensor:
         """(n, in_dim) features to (n, out_dim) embeddings, of length 1 if the head normalises."""
@@ -44,6 +50,32 @@ def hidden(features: Tensor, dim: int = 128, width: int = 512) -> Head:
     """Linear, ReLU, linear: the head the peers put on top of their backbones."""
     layers = nn.Sequential(nn.Linear(features.shape[1], width), nn.ReLU(), nn.Linear(width, dim))
     return Head(features, layers)
+
+
+def deck_a(features: Tensor, dim: int = 1000) -> Head:
+    """Model A of group 7's deck: activation, linear; features and embeddings stay as long as they are."""
+    layers = nn.Sequential(nn.ReLU(), nn.Linear(features.shape[1], dim))
+    return Head(features, layers, normalise=False, standardise=False)
+
+
+def deck_b(features: Tensor, dim: int = 200, width: int = 384) -> Head:
+    """Model B of group 7's deck: linear, activation, linear."""
+    layers = nn.Sequential(nn.Linear(features.shape[1], width), nn.ReLU(), nn.Linear(width, dim))
+    return Head(features, layers, normalise=False, standardise=False)
+
+
+HEADS = {"linear": linear, "hidden": hidden, "deck_a": deck_a, "deck_b": deck_b}
+
+
+def by_name(name: str, features: Tensor, dim: int) -> nn.Module:
+    """An untrained head for (n, in_dim) features.
+
+    Raises:
+        ValueError: If there is no such head.
+    """
+    if name not in HEADS:
+        raise ValueError(f"expected a head out of {', '.join(HEADS)}; got {name!r}")
+    return HEADS[name](features, dim)
 
 
 def whitening(features: Tensor, dim: int = 128) -> Head:

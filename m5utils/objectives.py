@@ -51,12 +51,12 @@ def rolled(
     def loss(images: Tensor, captions: Tensor, image_of: Tensor) -> Tensor:
         similar = scores(images, captions, measured_by)
         right = similar.diagonal()
-        differ = (image_of != image_of.roll(1)).to(right.dtype)
+        differ = (image_of != image_of.roll(-1)).to(right.dtype)
         wrong = {
             "image_to_text": similar.gather(
-                1, torch.arange(len(right), device=right.device).roll(1)[:, None]
+                1, torch.arange(len(right), device=right.device).roll(-1)[:, None]
             ),
-            "text_to_image": similar.gather(0, torch.arange(len(right), device=right.device).roll(1)[None]),
+            "text_to_image": similar.gather(0, torch.arange(len(right), device=right.device).roll(-1)[None]),
         }
         terms = [
             functional.relu(wrong[each].flatten() - right + margin) * differ for each in _each(direction)
@@ -140,6 +140,29 @@ class Sigmoid(nn.Module):
         terms = functional.softplus(torch.where(wrong, logits, -logits))
         counted = wrong | torch.eye(len(logits), dtype=torch.bool, device=logits.device)
         return (terms * counted).sum() / len(logits)
+
+
+OBJECTIVES = {
+    "rolled": rolled,
+    "sum_of_hinges": sum_of_hinges,
+    "hardest_negative": hardest_negative,
+    "info_nce": InfoNCE,
+    "sigmoid": Sigmoid,
+}
+
+
+def by_name(name: str, **settings: float | str) -> Objective:
+    """An objective with its settings.
+
+    Raises:
+        ValueError: If there is no such objective, or it has no such setting.
+    """
+    if name not in OBJECTIVES:
+        raise ValueError(f"expected an objective out of {', '.join(OBJECTIVES)}; got {name!r}")
+    try:
+        return OBJECTIVES[name](**settings)
+    except TypeError as error:
+        raise ValueError(f"{name}: {error}") from error
 
 
 def _hinges(

@@ -1,0 +1,274 @@
+"""Fit two heads on pairs, one for images and one for captions, until pairs lie side by side in one space.
+
+Knows features, pairs and objectives. Must not know how features were made, or a metric of the report.
+Slides: P5 (a), (b), "projection to a common space".
+"""
+
+import copy
+import hashlib
+import math
+import sys
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from m5utils import checkpoints, heads, objectives, paths, ranks, runtime
+
+
+@dataclass(frozen=True, eq=False)  # equal if it is the same one: tensors have no one answer to ==
+class Pairs:
+    """Features of images and of the captions that describe them.
+
+    Attributes:
+        images: (n_images, image_dim) float32.
+        captions: (n_captions, caption_dim) float32.
+        image_of: (n_captions,) int64, which image each caption describes.
+    """
+
+    images: Tensor
+    captions: Tensor
+    image_of: np.ndarray
+
+    def __post_init__(self) -> None:
+        """Refuse features that are not finite, and captions without an image."""
+        for what, rows in (("image", self.images), ("caption", self.captions)):
+            bad = (~rows.isfinite().all(dim=1)).nonzero()
+            if len(bad):
+                raise ValueError(
+                    f"{what} features must be finite; row {int(bad[0])} is not: encode it again."
+                )
+        inside = len(self.image_of) == len(self.captions) and (self.image_of < len(self.images)).all()
+        if not inside or (self.image_of < 0).any():
+            raise ValueError(
+                f"expected {len(self.captions)} captions' images, each from 0 to {len(self.images) - 1}"
+            )
+
+    @cached_property
+    def key(self) -> str:
+        """Names their content."""
+        parts = (self.images.numpy(), self.captions.numpy(), self.image_of)
+        return paths.key_of([_content_of(part) for part in parts])
+
+    def take(self, images: np.ndarray) -> "Pairs":
+        """The images in these rows, in this order, with their captions, which must be sorted by image."""
+        bounds = np.searchsorted(self.image_of, [images, np.asarray(images) + 1])
+        chosen = np.concatenate([np.arange(first, last) for first, last in bounds.T])
+        image_of = np.repeat(np.arange(len(images)), bounds[1] - bounds[0])
+        return Pairs(self.images[images], self.captions[chosen], image_of)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How two heads are trained; group 7's deck is `DECK`.
+
+    Attributes:
+        objective: One of `objectives.OBJECTIVES`.
+        settings: Of the objective: margin, direction, measured_by, temperature, ...
+        image_head: One of `heads.HEADS`.
+        caption_head: One of `heads.HEADS`.
+        dim: Of the common space.
+        epochs: Passes over the captions, at most.
+        batch: Pairs per step.
+        rate: Learning rate of AdamW, which falls to 0 along a cosine unless `constant`.
+        constant: Whether the rate stays what it is.
+        decay: Weight decay.
+    """
+
+    objective: str = "info_nce"
+    settings: tuple[tuple[str, float | str], ...] = ()
+    image_head: str = "linear"
+    caption_head: str = "linear"
+    dim: int = 1024
+    epochs: int = 20
+    batch: int = 1024
+    rate: float = 5e-4
+    constant: bool = False
+    decay: float = 1e-2
+
+
+DECK = Recipe(
+    "rolled", (), "deck_a", "deck_a", dim=1000, epochs=4, batch=32, rate=2e-5, constant=True
+)  # margin 0.5, Euclidean, AdamW
+
+
+class Aligned(nn.Module):
+    """Two heads that end in the same space."""
+
+    def __init__(self, images: nn.Module, captions: nn.Module) -> None:
+        """Keep the head of the images and that of the captions."""
+        super().__init__()
+        self.images, self.captions = images, captions
+
+    @torch.no_grad()
+    def embed(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
+        """Embeddings of images (n_images, dim) and captions (n_captions, dim), where the heads are."""
+        device = next(self.parameters()).device
+        return self.images(pairs.images.to(device)), self.captions(pairs.captions.to(device))
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Two trained heads and how it went.
+
+    Attributes:
+        model: The heads, ready to use.
+        loss: Mean loss of every epoch.
+        validation: Sum of R@1, 5, 10 of both directions (0 to 6) after every epoch; empty without validation.
+        seconds: What training took when it was done.
+    """
+
+    model: Aligned
+    loss: list[float]
+    validation: list[float]
+    seconds: float
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs gave the weights that were kept."""
+        return 1 + int(np.argmax(self.validation)) if self.validation else len(self.loss)
+
+
+SAVE_EVERY = 30.0  # seconds; what a kill may cost
+
+
+def fit(
+    train: Pairs, recipe: Recipe, seed: int = 0, validation: Pairs | None = None, patience: int = 3
+) -> Fitted:
+    """Train two heads on pairs of features; kept in the cache, named by all that decides them.
+
+    Every epoch goes through all captions in an order drawn anew, each beside its image. With `validation`,
+    the weights of the epoch that ranks it best are kept, and training stops when `patience` epochs in a row
+    were no better. A run that was killed goes on from what was saved last, to the same weights.
+
+    Args:
+        train: Features of the pairs to learn from.
+        recipe: How.
+        seed: Of the heads' first weights and of the order.
+        validation: Pairs of other images, to stop by.
+        patience: See above.
+
+    Raises:
+        ValueError: If the loss stops being finite (with the step at which it did), a name is unknown, or a
+            batch would hold fewer than two pairs.
+    """
+    if recipe.batch < 2:
+        raise ValueError(
+            f"expected batches of at least 2 pairs, one to be right and one to be wrong; got {recipe.batch}"
+        )
+    said = {
+        "train": train.key,
+        "validation": [validation.key, patience] if validation else None,
+        "recipe": {name: getattr(recipe, name) for name in recipe.__dataclass_fields__},
+        "seed": seed,
+        "torch": torch.__version__.partition("+")[0],
+        "code": paths.code_key(sys.modules[__name__], heads, objectives),
+    }
+    folder = paths.cache() / "heads" / paths.key_of(said)
+    done = folder / "aligned.safetensors"
+    model = Aligned(*_untrained(train, recipe, seed))
+    if not done.is_file():
+        with paths.lock(folder / ".lock", f"fitting heads into {folder.name}"):
+            if not done.is_file():
+                _train(model, train, recipe, seed, validation, patience, folder)
+    history = checkpoints.load(done, {"model": model})
+    return Fitted(model.to(runtime.device()).eval().requires_grad_(False), **history)
+
+
+def _untrained(train: Pairs, recipe: Recipe, seed: int) -> tuple[nn.Module, nn.Module]:
+    runtime.seed_everything(seed)
+    return heads.by_name(recipe.image_head, train.images, recipe.dim), heads.by_name(
+        recipe.caption_head, train.captions, recipe.dim
+    )
+
+
+def _train(
+    model: Aligned,
+    train: Pairs,
+    recipe: Recipe,
+    seed: int,
+    validation: Pairs | None,
+    patience: int,
+    folder: Path,
+) -> None:
+    """Train, saving now and then, and leave `aligned.safetensors`."""
+    device = runtime.device()
+    model, objective = model.to(device), objectives.by_name(recipe.objective, **dict(recipe.settings))
+    learned = [*model.parameters()]
+    if isinstance(objective, nn.Module):
+        learned += [*objective.to(device).parameters()]
+    modules = {"model": model, "best": copy.deepcopy(model)}
+    if isinstance(objective, nn.Module):
+        modules["objective"] = objective
+    optimizer = torch.optim.AdamW(learned, lr=recipe.rate, weight_decay=recipe.decay, fused=True)
+    images, captions = (
+        head.standardised(rows.to(device))
+        for head, rows in ((model.images, train.images), (model.captions, train.captions))
+    )
+    image_of = torch.as_tensor(train.image_of, device=device)
+    resume, about = folder / "resume.safetensors", {"loss": [], "validation": [], "seconds": 0.0}
+    about = checkpoints.load(resume, modules, optimizer) or about
+    saved = time.monotonic()
+    while len(about["loss"]) < recipe.epochs and not _stalled(about["validation"], patience):
+        epoch, started = len(about["loss"]), time.monotonic()
+        runtime.seed_everything(seed * 10_000 + epoch)  # nothing to remember of a generator between epochs
+        batches = _batches(len(image_of), recipe.batch)
+        doing = f"{recipe.objective}, seed {seed}, epoch {epoch + 1} of {recipe.epochs}"
+        total = torch.zeros((), device=device)
+        for step, rows in enumerate(runtime.progress(batches, len(batches), doing, "steps")):
+            if not recipe.constant:
+                done = (epoch + step / len(batches)) / recipe.epochs
+                for group in optimizer.param_groups:
+                    group["lr"] = recipe.rate * 0.5 * (1 + math.cos(math.pi * done))
+            of_rows = image_of[rows]
+            value = objective(
+                model.images.project(images[of_rows]), model.captions.project(captions[rows]), of_rows
+            )
+            if not value.isfinite():
+                raise ValueError(
+                    f"{doing}, step {step + 1}: the loss is {value.item()}. Lower the rate ({recipe.rate}); "
+                    f"what was learned until the last save is in {resume}."
+                )
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+            total += value.detach()
+        about["loss"].append(float(total) / len(batches))
+        if validation is not None:
+            about["validation"].append(_recall_sum(model, validation))
+        if validation is None or about["validation"][-1] == max(about["validation"]):
+            modules["best"].load_state_dict(model.state_dict())
+        about["seconds"] += time.monotonic() - started
+        if time.monotonic() - saved > SAVE_EVERY:
+            checkpoints.save(resume, modules, optimizer, about)
+            saved = time.monotonic()
+    nothing = torch.optim.SGD([torch.zeros(1)])
+    checkpoints.save(folder / "aligned.safetensors", {"model": modules["best"]}, nothing, about)
+    resume.unlink(missing_ok=True)
+
+
+def _batches(n: int, batch: int) -> list[Tensor]:
+    """All rows in an order drawn anew, in batches of about one size: none is left with a single pair."""
+    return list(torch.randperm(n).tensor_split(max(1, round(n / batch))))
+
+
+def _stalled(validation: list[float], patience: int) -> bool:
+    """Whether the best epoch is more than `patience` epochs ago."""
+    return bool(validation) and len(validation) - 1 - int(np.argmax(validation)) >= patience
+
+
+def _recall_sum(model: Aligned, pairs: Pairs) -> float:
+    model.eval()
+    found = ranks.of_pairs(*model.embed(pairs), pairs.image_of)
+    model.train()
+    both = ranks.image_to_text(found), ranks.text_to_image(found)
+    return float(sum(values[f"recall@{k}"].mean() for values in both for k in (1, 5, 10)))
+
+
+def _content_of(values: np.ndarray) -> str:
+    whole = np.ascontiguousarray(values)
+    return hashlib.sha256(f"{whole.dtype} {whole.shape}".encode() + whole.data).hexdigest()

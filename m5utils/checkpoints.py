@@ -1,0 +1,52 @@
+"""What a killed training needs to go on as if nothing had happened, in one file without code in it.
+
+Knows modules, optimizers and safetensors. Must not know what is trained.
+"""
+
+import json
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import nn
+
+from m5utils import paths
+
+
+def save(
+    file: Path, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer, about: dict[str, object]
+) -> None:
+    """Write the state of modules and optimizer, and what JSON can hold about them, whole or not at all."""
+    state = {
+        f"{name}.{key}": value for name, part in modules.items() for key, value in part.state_dict().items()
+    }
+    for number, values in optimizer.state_dict()["state"].items():
+        state |= {f"optimizer.{number}.{key}": value for key, value in values.items()}
+    state = {key: value.detach().cpu().contiguous() for key, value in state.items()}
+    with paths.published(file) as part:
+        metadata = {key: json.dumps(value) for key, value in about.items()}
+        safetensors.torch.save_file(state, part, metadata=metadata)
+
+
+def load(
+    file: Path, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer | None = None
+) -> dict[str, object] | None:
+    """Put back what `save` wrote, and return what it said; None, and nothing changed, if there is no file."""
+    if not file.is_file():
+        return None
+    with safetensors.safe_open(file, framework="pt") as stored:
+        state = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118 - it is no dict
+        about = {key: json.loads(value) for key, value in (stored.metadata() or {}).items()}
+    for name, part in modules.items():
+        part.load_state_dict(
+            {k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")}
+        )
+    if optimizer is not None:
+        of_optimizer = optimizer.state_dict()
+        for key, value in state.items():
+            if key.startswith("optimizer."):
+                _, number, name = key.split(".")
+                of_optimizer["state"].setdefault(int(number), {})[name] = value
+        optimizer.load_state_dict(of_optimizer)
+    return about
