@@ -204,8 +204,8 @@ def _table(
             if isinstance(text, str) and text.strip():
                 said.append(" ".join(text.split()))
             else:
-                dropped.append(f"an empty caption of {file}" if not text or isinstance(text, str)
-                               else f"a caption of {file} that is no text: {text!r:.60}")  # fmt: skip
+                what = "an empty caption of" if isinstance(text, str) else f"no text but {text!r:.40} for"
+                dropped.append(f"{what} {file}")
         if not said:
             dropped.append(f"{file}, which has no caption")
             continue

@@ -6,6 +6,7 @@ Slides: P5, "Word embeddings", (a) FastText, (c) BERT.
 
 import re
 import struct
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 from scipy import sparse
+
+from m5utils import paths
 
 # Letters and digits of any script, with apostrophes and hyphens inside; else single signs that are no ASCII
 # punctuation, such as an emoji.
@@ -58,7 +61,9 @@ class Words:
         """(n_captions, n_vocabulary) float32: how often each word stands in each caption."""
         ones = np.ones(len(self.of_caption), dtype=np.float32)
         shape = len(self), len(self.vocabulary)
-        return sparse.csr_array((ones, self.of_caption, self.starts), shape=shape)
+        counted = sparse.csr_array((ones, self.of_caption.copy(), self.starts.copy()), shape=shape)
+        counted.sum_duplicates()  # works in place, hence the copies
+        return counted
 
 
 def split(captions: Sequence[str]) -> Words:
@@ -152,6 +157,39 @@ def fasttext_file(file: Path) -> WordVectors:
 
     model = fasttext.load_model(str(file))
     return WordVectors("FastText", model.get_dimension(), model.get_word_vector, known.__contains__)
+
+
+# On one thread FastText 0.9.3 draws the first tenth of its start vectors and leaves the others as the memory
+# is (`DenseMatrix::uniform`). Words come first, so theirs are drawn; those of n-grams are to start from zero,
+# which memory is if the system has just handed it out, as it does for anything this large.
+FRESH = 64 * 2**20  # bytes
+
+
+def fasttext_trained(captions: Sequence[str], file: Path, dim: int = 300, epochs: int = 10) -> WordVectors:
+    """FastText trained on captions (skip-gram, every word counts), unless `file` is there already.
+
+    On one thread, or no two runs would give the same vectors; its Python has no seed to set.
+
+    Args:
+        captions: Of train; they are split by `words`.
+        file: Where the model is kept, in FastText's own format.
+        dim: Length of a vector.
+        epochs: Passes over the captions.
+    """
+    if not file.is_file():
+        import fasttext
+
+        of_each = [words(caption) for caption in captions]
+        n_words = len(set().union(*of_each))
+        buckets = max(100_000, 10 * n_words, FRESH // (4 * dim))
+        how = {"dim": dim, "epoch": epochs, "bucket": buckets, "minCount": 1, "thread": 1, "verbose": 0}
+        with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as lines:
+            lines.writelines(" ".join(each) + "\n" for each in of_each)
+            lines.flush()
+            model = fasttext.train_unsupervised(lines.name, "skipgram", **how)
+        with paths.published(file) as part:
+            model.save_model(str(part))
+    return fasttext_file(file)
 
 
 def _fasttext_words(file: Path) -> frozenset[str]:
