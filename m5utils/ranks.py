@@ -128,7 +128,6 @@ class _Counted:
         dim, device = tiles.images.shape[1], tiles.images.device
         self.left = torch.zeros(tiles.most_images, dim, device=device)
         self.above = torch.zeros(tiles.most_captions, dim, device=device)
-        self.scores = torch.empty(tiles.most_images, tiles.most_captions, device=device)
 
     def add(self, of_images: int, of_captions: int) -> None:
         """Count one tile; one of the diagonal gives the scores of its right pairs first."""
@@ -138,15 +137,15 @@ class _Counted:
             self.tiles.of_captions(of_captions),
         )
         left, above = _padded(tiles.images[rows], self.left), _padded(tiles.captions[columns], self.above)
-        products.multiply(left, above, self.scores)
+        scores = products.multiply(left, above)
         own = tiles.of_captions(of_images)
         row_of = tiles.image_of[own] - rows.start
         if of_images == of_captions:
             places = torch.from_numpy(row_of), torch.arange(len(row_of))
-            self.right[own] = self.scores.cpu()[places].numpy()
-        count = _count if self.scores.device.type == "cpu" else _count_anywhere
+            self.right[own] = scores.cpu()[places].numpy()
+        count = _count if scores.device.type == "cpu" else _count_anywhere
         count(
-            self.scores.numpy() if count is _count else self.scores,
+            scores.numpy() if count is _count else scores,
             columns.stop - columns.start,
             rows.stop - rows.start,
             row_of,

@@ -15,8 +15,8 @@ from m5utils import products
 
 DISTANCES = ("cosine", "euclidean")
 
-# One block of scores (32 MB) and its gallery rows are all the memory that exact search needs.
-GALLERY_BLOCK = 16384
+# One block of scores (8 MB) and its gallery rows are all the memory that exact search needs.
+GALLERY_BLOCK = 4096
 QUERY_BLOCK = 512
 # `nearest` first looks at the best score of every run of this many gallery items.
 RUN = 32
@@ -160,8 +160,6 @@ def _walk_blocks(query: Tensor, gallery: Tensor, distance: str, first_queries: r
     )
     kind = {"device": query.device, "dtype": torch.float32 if distance == "cosine" else torch.float64}
     items, queries = (torch.zeros(n, query.shape[1], **kind) for n in most)
-    raw = torch.empty(most[0] * most[1], **kind)
-    scored = raw if distance == "cosine" else torch.empty_like(raw, dtype=torch.float32)
     for first_item in range(0, len(gallery), GALLERY_BLOCK):
         part = gallery[first_item : first_item + GALLERY_BLOCK].to(query.device)
         n_items = len(part)
@@ -176,12 +174,10 @@ def _walk_blocks(query: Tensor, gallery: Tensor, distance: str, first_queries: r
                 items[: products.round_up(n_items, RUN)],
                 queries[: products.round_up(n_queries, products.PADDING)],
             )
-            block = scored[: len(left) * len(right)].view(len(left), -1)
-            product = raw[: block.numel()].view_as(block)
-            products.multiply(left, right, product)
+            block = products.multiply(left, right)
             if distance == "euclidean":
-                product.mul_(-2).add_(left.square().sum(dim=1)[:, None]).add_(right.square().sum(dim=1))
-                block.copy_(product.clamp_(min=0).sqrt_()).neg_().add_(0.0)  # + 0.0: no -0.0
+                block.mul_(-2).add_(left.square().sum(dim=1)[:, None]).add_(right.square().sum(dim=1))
+                block = block.clamp_(min=0).sqrt_().neg_().add_(0.0).float()  # + 0.0: no -0.0
             block[n_items:] = -torch.inf
             use(first_item, first_query, block[:, :n_queries])
 

@@ -7,6 +7,7 @@ from reference import gaussian
 
 from m5utils import alignment, checkpoints, heads, objectives, paths, ranks
 from m5utils.alignment import Recipe
+from m5utils.pairs import Pairs
 
 SMALL = Recipe(dim=8, epochs=4, batch=16, rate=1e-2)
 
@@ -20,9 +21,7 @@ def pairs(n=40, per_image=2, seed=0):
     """Images, and captions that are another linear view of the same hidden thing, with noise."""
     hidden, noise = gaussian(n, 4, seed), 0.3 * gaussian(n * per_image, 6, seed + 1)
     image_of = np.repeat(np.arange(n), per_image)
-    return alignment.Pairs(
-        hidden @ gaussian(4, 10, 90), hidden[image_of] @ gaussian(4, 6, 91) + noise, image_of
-    )
+    return Pairs(hidden @ gaussian(4, 10, 90), hidden[image_of] @ gaussian(4, 6, 91) + noise, image_of)
 
 
 def recall(fitted, of):
@@ -188,10 +187,10 @@ def test_wrong_pairs_are_named():
     bad = good.captions.clone()
     bad[2, 0] = torch.inf
     with pytest.raises(ValueError, match="caption features must be finite; row 2"):
-        alignment.Pairs(good.images, bad, good.image_of)
+        Pairs(good.images, bad, good.image_of)
     for image_of in (np.array([0, 1, 2, 4]), np.array([0, 1, 2, -1]), np.array([0, 1])):
         with pytest.raises(ValueError, match="expected 4 captions' images, each from 0 to 3"):
-            alignment.Pairs(good.images, good.captions, image_of)
+            Pairs(good.images, good.captions, image_of)
     with pytest.raises(ValueError, match="at least 2 pairs.*got 1"):
         alignment.fit(good, dataclasses.replace(SMALL, batch=1))
     with pytest.raises(ValueError, match="linear, hidden, .*; got 'cubic'"):
