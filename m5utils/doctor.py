@@ -3,7 +3,6 @@
 Knows the lock file, the settings and the encoders' names. Must not change or download anything.
 """
 
-import dataclasses
 import importlib
 import importlib.metadata
 import platform
@@ -88,20 +87,25 @@ def _installed(name: str) -> str | None:
         return None
 
 
+DATASETS = ("mit_split", "captions")
+
+
 def _datasets(profile: runtime.Profile) -> Iterator[Finding]:
-    """Every dataset of the profile: a value that names an `M5_*` folder, under the name of its module."""
-    for field in dataclasses.fields(profile):
-        value = getattr(profile, field.name)
-        if field.name != "name" and value == "demo":
-            yield Finding(field.name, "drawn, nothing to download")
-        elif isinstance(value, str) and value.startswith("M5_"):
+    """Every dataset of the profile: a field of it, and a module of that name."""
+    for name in DATASETS:
+        value = getattr(profile, name)
+        settings = value if isinstance(value, tuple) else (value,)
+        if "demo" in settings:
+            yield Finding(name, "drawn, nothing to download")
+        else:
+            used = next((setting for setting in settings if paths.setting(setting)), settings[0])
             try:
-                splits = importlib.import_module(f"m5utils.datasets.{field.name}").for_profile(profile)
+                splits = importlib.import_module(f"m5utils.datasets.{name}").for_profile(profile)
             except (OSError, ValueError) as error:
-                yield Finding(field.name, str(error), fatal=True)
+                yield Finding(name, str(error), fatal=True)
             else:
-                counts = ", ".join(f"{name} {len(images)}" for name, images in splits.items())
-                yield Finding(field.name, f"{value} = {paths.setting(value)}: {counts}")
+                counts = ", ".join(f"{split} {len(images)}" for split, images in splits.items())
+                yield Finding(name, f"{used} = {paths.setting(used)}: {counts}")
 
 
 def _encoder(profile: runtime.Profile) -> Finding:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from m5utils import metrics, relevance, search
+from m5utils import metrics, ranks, relevance, search
 from m5utils.datasets.mit_split import LabelledImages
 
 
@@ -61,9 +61,16 @@ Method = Callable[[Task, int], Tensor]
 
 @dataclass(frozen=True)
 class Judgement:
-    """Every metric of every query under every seed: metric name -> (n_seed, n_query) float64."""
+    """Every metric of every query under every seed.
+
+    Attributes:
+        values: Metric name to (n_seed, n_query) float64.
+        groups: (n_query,) which queries are drawn together when intervals are estimated, see
+            `metrics.bootstrap_interval`; None if each is on its own.
+    """
 
     values: dict[str, np.ndarray]
+    groups: np.ndarray | None = None
 
     def mean(self, metric: str) -> float:
         """The mean over seeds and queries."""
@@ -78,11 +85,15 @@ class Judgement:
         per_seed = self.values[metric].mean(axis=1)
         return float(per_seed.std(ddof=1)) if len(per_seed) > 1 else 0.0
 
+    def interval(self, metric: str, resamples: int) -> tuple[float, float]:
+        """Low and high of the 95 % bootstrap interval of the mean over queries."""
+        return metrics.bootstrap_interval(self.per_query(metric), resamples, seed=0, groups=self.groups)
+
     def numbers(self, prefix: str, resamples: int) -> dict[str, float]:
         """The keys of DESIGN.md: `prefix/metric`, and beside it `/std`, `/low` and `/high`."""
         keyed = {}
         for metric in self.values:
-            low, high = metrics.bootstrap_interval(self.per_query(metric), resamples, seed=0)
+            low, high = self.interval(metric, resamples)
             key = f"{prefix}/{metric}"
             keyed |= {
                 key: self.mean(metric),
@@ -105,7 +116,58 @@ def run(method: Method, task: Task | Callable[[int], Task], seeds: Iterable[int]
     per_seed = [metrics.evaluate(method(of_seed, seed), of_seed.relevance()) for of_seed, seed in tasks]
     if not per_seed:
         raise ValueError("nothing to judge: expected at least one seed, got none.")
-    return Judgement({metric: np.stack([values[metric] for values in per_seed]) for metric in per_seed[0]})
+    return Judgement(_stacked(per_seed))
+
+
+@dataclass(frozen=True)
+class PairJudgement:
+    """Both directions between images and captions, see `ranks.image_to_text` for the metrics."""
+
+    image_to_text: Judgement
+    text_to_image: Judgement
+
+    def directions(self) -> dict[str, Judgement]:
+        """The two by name."""
+        return {"image_to_text": self.image_to_text, "text_to_image": self.text_to_image}
+
+    def recall_sum(self) -> float:
+        """R@1 + R@5 + R@10 of both directions, from 0 to 6: what choices are made by."""
+        return sum(each.mean(f"recall@{k}") for each in self.directions().values() for k in (1, 5, 10))
+
+    def median_rank(self, direction: str) -> float:
+        """The median over queries of the first right answer's rank (from 1), meaned over seeds."""
+        return float(np.median(self.directions()[direction].values["rank"], axis=1).mean())
+
+    def numbers(self, prefix: str, resamples: int) -> dict[str, float]:
+        """The keys of DESIGN.md: `prefix/direction/metric` and its like; `prefix/recall_sum`."""
+        keyed = {f"{prefix}/recall_sum": self.recall_sum()}
+        for direction, each in self.directions().items():
+            keyed |= each.numbers(f"{prefix}/{direction}", resamples)
+            keyed[f"{prefix}/{direction}/median_rank"] = self.median_rank(direction)
+        return keyed
+
+
+def run_pairs(
+    embed: Callable[[int], tuple[Tensor, Tensor]], image_of: np.ndarray, seeds: Iterable[int]
+) -> PairJudgement:
+    """Embed images and captions once per seed, and rank each for the other.
+
+    Args:
+        embed: From a seed to embeddings (n_images, dim) and (n_captions, dim); scores are inner products.
+        image_of: (n_captions,) the image that each caption describes.
+        seeds: At least one.
+    """
+    found = [ranks.of_pairs(*embed(seed), image_of) for seed in seeds]
+    if not found:
+        raise ValueError("nothing to judge: expected at least one seed, got none.")
+    there = [ranks.image_to_text(one) for one in found]
+    back = [ranks.text_to_image(one) for one in found]
+    images = np.unique(image_of, return_inverse=True)[1]
+    return PairJudgement(Judgement(_stacked(there)), Judgement(_stacked(back), images))
+
+
+def _stacked(per_seed: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {metric: np.stack([values[metric] for values in per_seed]) for metric in per_seed[0]}
 
 
 def cosine(task: Task, seed: int) -> Tensor:  # noqa: ARG001 - nothing is random
@@ -117,7 +179,7 @@ def table_of_intervals(judged: dict[str, Judgement], resamples: int, metric: str
     """Rows `value`, `low`, `high` of one metric, for `plots.intervals`."""
     rows = {}
     for name, judgement in judged.items():
-        low, high = metrics.bootstrap_interval(judgement.per_query(metric), resamples, seed=0)
+        low, high = judgement.interval(metric, resamples)
         rows[name] = {"value": judgement.mean(metric), "low": low, "high": high}
     return pd.DataFrame.from_dict(rows, orient="index")
 
@@ -157,3 +219,37 @@ def table(
     if chance is not None:
         rows["chance"] = {title: f"{100 * chance[metric]:.1f}" for metric, title in SHOWN.items()}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")
+
+
+def pair_table(
+    judged: dict[str, PairJudgement], resamples: int, chance: dict[str, dict[str, float]] | None = None
+) -> pd.DataFrame:
+    """Rows for reading, best sum of recalls first, R@K in percent; with R@1 its interval over images.
+
+    Args:
+        judged: Method name to judgement.
+        resamples: Of the bootstrap.
+        chance: Of `ranks.chance`, for a last row.
+    """
+    rows = {}
+    for name in sorted(judged, key=lambda name: -judged[name].recall_sum()):
+        rows[name] = {}
+        for direction, each in judged[name].directions().items():
+            low, high = (100 * end for end in each.interval("recall@1", resamples))
+            short, first = _SHORT[direction], 100 * each.mean("recall@1")
+            spread = f" ± {100 * each.std('recall@1'):.1f}" if len(each.values["rank"]) > 1 else ""
+            rows[name][f"{short} R@1"] = f"{first:.1f}{spread} [{low:.1f}, {high:.1f}]"
+            rows[name] |= {f"{short} R@{k}": f"{100 * each.mean(f'recall@{k}'):.1f}" for k in (5, 10)}
+            rows[name][f"{short} median"] = f"{judged[name].median_rank(direction):.0f}"
+        rows[name]["rsum"] = f"{100 * judged[name].recall_sum():.1f}"
+    if chance is not None:
+        levels = {direction: chance[direction] for direction in _SHORT}
+        rows["chance"] = {
+            f"{_SHORT[direction]} R@{k}": f"{100 * level[f'recall@{k}']:.1f}"
+            for direction, level in levels.items()
+            for k in (1, 5, 10)
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").fillna("").rename_axis("method")
+
+
+_SHORT = {"image_to_text": "I2T", "text_to_image": "T2I"}

@@ -205,34 +205,46 @@ def seed_group_map(first_neighbour_correct: ArrayLike, query_labels: ArrayLike) 
     return float(average_precision(labels[None], correct[None])[0]) if correct.any() else 0.0
 
 
-def bootstrap_interval(values: ArrayLike, resamples: int, seed: int) -> tuple[float, float]:
+def bootstrap_interval(
+    values: ArrayLike, resamples: int, seed: int, groups: ArrayLike | None = None
+) -> tuple[float, float]:
     """95 % percentile bootstrap interval of the mean over queries.
 
     Args:
         values: One metric of every query (n_query,).
         resamples: How many times the queries are drawn again, with replacement.
         seed: Of the draws.
+        groups: (n_query,) the number of each query's group, from 0 without a gap: the captions of
+            one image are not independent, so images are drawn, each with all its captions.
 
     Returns:
         Low and high: the 2.5 and 97.5 percentiles of the resamples' means.
 
     Raises:
-        ValueError: If values are not (n_query,) finite numbers, or resamples < 1.
+        ValueError: If values are not (n_query,) finite numbers, groups do not fit, or resamples < 1.
 
     Reference: Efron and Tibshirani, "An Introduction to the Bootstrap", ch. 13.
     """
     values = _values(values)
     if resamples < 1:
         raise ValueError(f"expected resamples >= 1; got {resamples}")
+    groups = np.arange(len(values)) if groups is None else np.asarray(groups)
+    if groups.shape != values.shape:
+        raise ValueError(f"expected the group of each of {len(values)} queries; got shape {groups.shape}")
+    sums, sizes = np.bincount(groups, weights=values), np.bincount(groups)
+    if not sizes.all():
+        raise ValueError(f"group {int(sizes.argmin())} has no query: number the groups without a gap")
     draw = np.random.default_rng(seed)
-    # One resample at a time: a resamples × n_query table of indices is 1 GB at 1,000 × 125,000.
-    means = [values[draw.integers(len(values), size=len(values))].mean() for _ in range(resamples)]
+    means = []
+    for _ in range(resamples):  # one at a time: a table of all indices is 1 GB at 1,000 × 125,000
+        drawn = draw.integers(len(sums), size=len(sums))
+        means.append(sums[drawn].sum() / sizes[drawn].sum())
     low, high = np.percentile(means, [2.5, 97.5])
     return float(low), float(high)
 
 
 def paired_difference(
-    values_a: ArrayLike, values_b: ArrayLike, resamples: int, seed: int
+    values_a: ArrayLike, values_b: ArrayLike, resamples: int, seed: int, groups: ArrayLike | None = None
 ) -> tuple[float, float, float]:
     """Mean of a - b over the same queries, with its 95 % bootstrap interval.
 
@@ -241,6 +253,7 @@ def paired_difference(
         values_b: The same of method b, in the same order.
         resamples: As `bootstrap_interval`.
         seed: As `bootstrap_interval`.
+        groups: As `bootstrap_interval`.
 
     Returns:
         Mean difference, low, high: the methods differ where the interval excludes 0.
@@ -248,7 +261,7 @@ def paired_difference(
     a, b = _values(values_a), _values(values_b)
     if a.shape != b.shape:
         raise ValueError(f"expected the same queries; got {len(a)} and {len(b)} values")
-    return float((a - b).mean()), *bootstrap_interval(a - b, resamples, seed)
+    return float((a - b).mean()), *bootstrap_interval(a - b, resamples, seed, groups)
 
 
 # ---- one query's ranking, and the formulas on it ----

@@ -27,6 +27,9 @@ BUILD = ROOT / "build"
 
 WHAT_IT_NAMES = {
     "M5_MIT_SPLIT": "the folder of MIT_split that holds train/<class>/*.jpg and test/<class>/*.jpg",
+    "M5_FLICKR8K": "the folder of Flickr8k that holds captions.txt, Images and the official lists",
+    "M5_FLICKR30K": "the folder of Flickr30k that holds dataset_flickr30k.json and flickr30k_images",
+    "M5_COCO": "the folder of COCO that holds annotations/captions_*.json and the pictures",
 }
 
 

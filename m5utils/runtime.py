@@ -27,6 +27,9 @@ class Profile:
 
     Attributes:
         mit_split: "demo" for the drawn world, else the `M5_*` setting that names the folder.
+        captions: The same for photographs with captions; of several settings the first that is set.
+        word_vectors: "trained" for FastText trained on the captions, else the setting that names its file.
+        language_model: For whole captions, see `m5utils.encoders.bert.bert_encoder`.
         image_encoder: Name of the frozen backbone, see `m5utils.encoders.image.BACKBONES`.
         image_sizes: Side lengths, in pixels, at which every image is encoded.
         finetune_size: Side length, in pixels, of the training crops of a whole network.
@@ -41,6 +44,9 @@ class Profile:
 
     name: str
     mit_split: str
+    captions: tuple[str, ...]
+    word_vectors: str
+    language_model: str
     image_encoder: str
     image_sizes: tuple[int, ...]
     finetune_size: int
@@ -59,6 +65,9 @@ PROFILES = {
         Profile(
             name="demo",
             mit_split="demo",
+            captions=("demo",),
+            word_vectors="trained",
+            language_model="minilm",
             image_encoder="efficientnet_lite0",
             image_sizes=(224,),
             finetune_size=128,
@@ -68,6 +77,9 @@ PROFILES = {
         Profile(
             name="lab",
             mit_split="M5_MIT_SPLIT",
+            captions=("M5_FLICKR8K", "M5_COCO"),
+            word_vectors="trained",
+            language_model="minilm",
             image_encoder="efficientnet_lite0",
             image_sizes=(224, 256),
             finetune_size=224,
@@ -77,6 +89,9 @@ PROFILES = {
         Profile(
             name="course",
             mit_split="M5_MIT_SPLIT",
+            captions=("M5_COCO",),
+            word_vectors="M5_FASTTEXT",
+            language_model="bert-base-uncased",
             image_encoder="resnet50",
             image_sizes=(224, 256, 320),
             finetune_size=224,

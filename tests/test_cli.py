@@ -76,10 +76,14 @@ def test_doctor_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         for name in ("coast", "street"):
             (tmp_path / split / name).mkdir(parents=True)
             (tmp_path / split / name / "a.jpg").write_bytes(b"")
+    (tmp_path / "Images").mkdir()
+    (tmp_path / "captions.txt").write_text("image,caption\na.jpg,A cat.\nb.jpg,A dog.\n")
+    (tmp_path / "Flickr_8k.trainImages.txt").write_text("a.jpg\nb.jpg\n")
     monkeypatch.setattr(paths, "setting", lambda _: str(tmp_path))
     code, text = m5("doctor", "--profile", "lab")
     assert code == 0, text
     assert f"ok      mit_split         M5_MIT_SPLIT = {tmp_path}: train 2, test 2" in text
+    assert f"ok      captions          M5_FLICKR8K = {tmp_path}: train 2" in text
 
 
 def test_doctor_tells_a_cache_it_cannot_write(tmp_path: Path):

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from reference import gaussian
 
-from m5utils import evaluation, heads, losses, search, training
+from m5utils import evaluation, heads, losses, ranks, search, training
 from m5utils.datasets.mit_split import LabelledImages
 
 
@@ -133,3 +134,59 @@ def test_a_task_equals_itself_alone_and_can_be_a_key():
     assert task == task  # noqa: PLR0124
     assert task != twin
     assert len({task, twin}) == 2
+
+
+# ---- pairs of images and captions ----
+
+
+def embeddings_of(n_images, per_image, noise, seed=0):
+    images = torch.nn.functional.normalize(gaussian(n_images, 6, 5))
+    captions = images.repeat_interleave(per_image, dim=0)
+    return images, captions + noise * gaussian(len(captions), 6, 9 + seed)
+
+
+def test_pairs_are_judged_in_both_directions_over_seeds():
+    image_of = np.repeat(np.arange(12), 3)
+    found = evaluation.run_pairs(lambda seed: embeddings_of(12, 3, 1.0, seed), image_of, range(2))
+    there, back = found.image_to_text, found.text_to_image
+    assert there.values["recall@1"].shape == (2, 12)
+    assert back.values["recall@1"].shape == (2, 36)
+    by_hand = ranks.of_pairs(*embeddings_of(12, 3, 1.0, 1), image_of)
+    np.testing.assert_array_equal(back.values["rank"][1], ranks.text_to_image(by_hand)["rank"])
+    sums = [each.mean(f"recall@{k}") for each in (there, back) for k in (1, 5, 10)]
+    assert found.recall_sum() == pytest.approx(sum(sums))
+    medians = [np.median(row) for row in back.values["rank"]]
+    assert found.median_rank("text_to_image") == np.mean(medians)
+    with pytest.raises(ValueError, match="at least one seed"):
+        evaluation.run_pairs(lambda seed: embeddings_of(12, 3, 1.0, seed), image_of, [])
+
+
+def test_captions_of_one_image_are_drawn_together():
+    image_of = np.repeat([0, 2, 5], [4, 4, 4])
+    found = evaluation.run_pairs(lambda _: (gaussian(6, 4), gaussian(12, 4, 1)), image_of, [0])
+    assert found.text_to_image.groups.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    assert found.image_to_text.groups is None
+    assert found.image_to_text.values["map"].shape == (1, 3)  # images 1, 3 and 4 are not described
+
+
+def test_numbers_and_table_of_pairs():
+    image_of = np.repeat(np.arange(12), 3)
+    judged = {
+        "near": evaluation.run_pairs(lambda _: embeddings_of(12, 3, 0.1), image_of, [0]),
+        "far": evaluation.run_pairs(lambda seed: embeddings_of(12, 3, 3.0, seed), image_of, range(3)),
+    }
+    numbers = judged["far"].numbers("far", 50)
+    for direction in ("image_to_text", "text_to_image"):
+        for key in ("recall@1", "recall@5", "recall@10", "map", "map@5", "rank"):
+            value = numbers[f"far/{direction}/{key}"]
+            assert numbers[f"far/{direction}/{key}/low"] <= value <= numbers[f"far/{direction}/{key}/high"]
+        assert numbers[f"far/{direction}/median_rank"] >= 1
+    assert numbers["far/recall_sum"] == pytest.approx(judged["far"].recall_sum())
+    chance = ranks.chance(ranks.of_pairs(*embeddings_of(12, 3, 1.0), image_of))
+    table = evaluation.pair_table(judged, 50, chance)
+    assert table.index.tolist() == ["near", "far", "chance"]
+    assert table.loc["near", "I2T R@1"].startswith("100.0 [100.0, 100.0")
+    assert " ± " in table.loc["far", "T2I R@1"]
+    assert table.loc["near", "rsum"] == "600.0"
+    assert table.loc["chance", "T2I R@1"] == "8.3"
+    assert table.loc["chance", "rsum"] == ""

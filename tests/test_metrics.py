@@ -383,3 +383,26 @@ def test_intervals_want_resamples_and_the_same_queries():
         metrics.bootstrap_interval([0.5], 0, 0)
     with pytest.raises(ValueError, match="got 1 and 2 values"):
         metrics.paired_difference([0.5], [0.5, 0.6], 10, 0)
+
+
+def test_grouped_queries_are_drawn_together():
+    # 40 groups of five equal values are 40 observations, not 200
+    per_group = np.random.default_rng(0).normal(size=40)
+    values, groups = np.repeat(per_group, 5), np.repeat(np.arange(40), 5)
+    grouped = metrics.bootstrap_interval(values, 500, 0, groups)
+    assert grouped == pytest.approx(metrics.bootstrap_interval(per_group, 500, 0))
+    alone = metrics.bootstrap_interval(values, 500, 0)
+    assert grouped[1] - grouped[0] > 1.8 * (alone[1] - alone[0])
+    # groups of different sizes: the mean over queries, not over groups
+    low, high = metrics.bootstrap_interval([1, 1, 1, 0], 500, 0, [0, 0, 0, 1])
+    assert (low, high) == (0, 1)
+    draw = np.random.default_rng(1).integers(2, size=(500, 2))
+    share = np.array([3, 0])[draw].sum(axis=1) / np.array([3, 1])[draw].sum(axis=1)
+    assert set(np.round(share, 6)) == {0, 0.75, 1}
+
+
+def test_groups_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="the group of each of 3 queries; got shape"):
+        metrics.bootstrap_interval([1, 2, 3], 10, 0, [0, 1])
+    with pytest.raises(ValueError, match="group 1 has no query"):
+        metrics.bootstrap_interval([1, 2, 3], 10, 0, [0, 2, 2])

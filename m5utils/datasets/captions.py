@@ -14,7 +14,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from m5utils import paths
+from m5utils.datasets import demo
 from m5utils.datasets.listed import ImageFiles
+from m5utils.runtime import Profile
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,74 @@ def validation_split(train: CaptionedImages, n: int = 1000, seed: int = 0) -> tu
     return np.flatnonzero(~twin), validation
 
 
+def for_profile(profile: Profile) -> dict[str, CaptionedImages]:
+    """The splits of the profile's photographs with captions: "train", and one or more to evaluate on.
+
+    Raises:
+        FileNotFoundError: If none of the settings is set, or the folder lacks something.
+    """
+    chosen = next((name for name in profile.captions if name == "demo" or paths.setting(name)), None)
+    if chosen == "demo":
+        root = paths.DATA / "demo" / "coco"
+        demo.make_coco(root)
+        return coco_folder(root)
+    root = paths.dataset_root(chosen or profile.captions[0])
+    return {"M5_FLICKR8K": flickr8k, "M5_FLICKR30K": flickr30k}.get(chosen, coco_folder)(root)
+
+
+def evaluated(splits: dict[str, CaptionedImages], name: str = "") -> CaptionedImages:
+    """The split to report on: the named one, by default test, or val where there is no test.
+
+    Raises:
+        ValueError: If there is no such split; the message lists those that are there.
+    """
+    there = [split for split in splits if split != "train"]
+    name = name or next((split for split in ("test", "val") if split in splits), "")
+    if name not in there:
+        raise ValueError(f"expected a split to evaluate on out of {', '.join(there)}; got {name or 'none'!r}")
+    return splits[name]
+
+
 # ---- the datasets' files ----
+
+
+def coco_folder(root: Path) -> dict[str, CaptionedImages]:
+    """COCO as it is downloaded, with Karpathy's split file or without, or a part of it with one caption file.
+
+    `annotations/captions_train2014.json` goes with the pictures in `train2014`, and so on; Karpathy's
+    `dataset_coco.json` replaces them. A single caption file is divided: every fifth of its images in an order
+    drawn from seed 0 is "test", the others are "train".
+    """
+    root = Path(root)
+    folder = root / "annotations" if (root / "annotations").is_dir() else root
+    of_karpathy = next(
+        (where / "dataset_coco.json" for where in (root, folder) if (where / "dataset_coco.json").is_file()),
+        None,
+    )
+    if of_karpathy:
+        return karpathy(of_karpathy, root)
+    files = {file.stem.removeprefix("captions_"): file for file in sorted(folder.glob("captions_*.json"))}
+    if not files:
+        raise FileNotFoundError(f"{folder} has no captions_*.json: see data/README.md for the layout.")
+    splits = {name.rstrip("0123456789"): name for name in files}
+    if "train" in splits:
+        return {split: coco(files[name], _pictures(root, name)) for split, name in splits.items()}
+    if len(files) > 1:
+        raise ValueError(
+            f"{folder} has {', '.join(files)} but no captions_train*.json: nothing to learn from."
+        )
+    ((name, file),) = files.items()
+    whole = coco(file, _pictures(root, name))
+    place = np.random.default_rng(0).permutation(len(whole)) % 5
+    parts = {"train": np.flatnonzero(place > 0), "test": np.flatnonzero(place == 0)}
+    return {
+        split: replace(whole.take(rows), setting=f"{whole.setting}, {split} part (seed 0)")
+        for split, rows in parts.items()
+    }
+
+
+def _pictures(root: Path, name: str) -> Path:
+    return _first_there(root, (name, f"images/{name}", "images"))
 
 
 def coco(annotations: Path, images: Path, setting: str = "") -> CaptionedImages:

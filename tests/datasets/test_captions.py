@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 
+from m5utils import paths, runtime
 from m5utils.datasets import captions
 
 
@@ -212,3 +213,72 @@ def test_validation_keeps_copies_on_one_side(tmp_path, monkeypatch):
     assert len(captions.validation_split(whole, n=1000)[1]) == 4  # a fifth
     with pytest.raises(ValueError, match="too few"):
         captions.validation_split(whole.first(4))
+
+
+# ---- which dataset, which split ----
+
+
+def coco_of(folder, names, n=2):
+    (folder / "annotations").mkdir(parents=True)
+    for name in names:
+        (folder / name).mkdir()
+        images = [{"id": k, "file_name": f"{name}_{k}.jpg"} for k in range(n)]
+        texts = [{"image_id": k, "caption": f"Number {k}."} for k in range(n)]
+        content = json.dumps({"images": images, "annotations": texts})
+        (folder / "annotations" / f"captions_{name}.json").write_text(content)
+
+
+def test_a_coco_folder_as_it_is_downloaded(tmp_path):
+    coco_of(tmp_path, ["train2014", "val2014"])
+    found = captions.coco_folder(tmp_path)
+    assert set(found) == {"train", "val"}
+    assert found["val"].paths()[0] == tmp_path / "val2014" / "val2014_0.jpg"
+    assert found["val"].setting == "captions_val2014"
+
+
+def test_a_single_caption_file_is_divided(tmp_path):
+    coco_of(tmp_path, ["mini"], n=12)
+    found = captions.coco_folder(tmp_path)
+    assert len(found["train"]) + len(found["test"]) == 12
+    assert not set(found["train"].files) & set(found["test"].files)
+    assert found["test"].setting == "captions_mini, test part (seed 0)"
+    assert captions.coco_folder(tmp_path)["test"].files == found["test"].files
+
+
+def test_a_coco_folder_without_train_or_captions(tmp_path):
+    coco_of(tmp_path, ["val2014", "test2014"])
+    with pytest.raises(ValueError, match="no captions_train"):
+        captions.coco_folder(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"no captions_\*.json"):
+        captions.coco_folder(tmp_path / "val2014")
+
+
+def test_karpathys_split_goes_first(tmp_path):
+    coco_of(tmp_path, ["train2014", "val2014"])
+    images = [{"filename": "v.jpg", "filepath": "val2014", "split": "test", "sentences": [{"raw": "x"}]}]
+    (tmp_path / "dataset_coco.json").write_text(json.dumps({"images": images}))
+    assert captions.coco_folder(tmp_path)["test"].paths() == [tmp_path / "val2014" / "v.jpg"]
+
+
+def test_the_first_setting_that_is_set_is_used(tmp_path, monkeypatch):
+    lab = runtime.profile("lab")
+    for name in lab.captions:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    with pytest.raises(FileNotFoundError, match="M5_FLICKR8K is not set: it names the folder of Flickr8k"):
+        captions.for_profile(lab)
+    coco_of(tmp_path / "coco", ["mini"], n=10)
+    monkeypatch.setenv("M5_COCO", str(tmp_path / "coco"))
+    assert captions.for_profile(lab)["train"].setting.startswith("captions_mini")
+
+
+def test_the_split_to_report_on():
+    parts = {"train": 1, "val": 2, "test": 3}
+    assert captions.evaluated(parts) == 3
+    assert captions.evaluated(parts, "val") == 2
+    assert captions.evaluated({"train": 1, "val": 2}) == 2
+    for split in ("train", "holdout"):
+        with pytest.raises(ValueError, match=f"out of val, test; got '{split}'"):
+            captions.evaluated(parts, split)
+    with pytest.raises(ValueError, match="out of dev; got 'none'"):
+        captions.evaluated({"train": 1, "dev": 2})
