@@ -11,6 +11,7 @@ correctness never rests on a lock.
 
 import copy
 import hashlib
+import importlib.metadata
 import itertools
 import json
 import os
@@ -32,7 +33,7 @@ from torch.nn import functional
 from m5utils import paths, runtime
 from m5utils.datasets import images
 from m5utils.datasets.listed import ImageFiles
-from m5utils.encoders import image
+from m5utils.encoders import image, text
 from m5utils.runtime import Profile
 
 SHARD = 256  # images
@@ -190,6 +191,39 @@ def views(profile: Profile, listed: ImageFiles) -> image.Views:
     return image.Views(of_views[0].encoder, of_views[0], maps, np.arange(len(listed)), pictures, made_by)
 
 
+def plain_features(profile: Profile, listed: ImageFiles) -> Tensor:
+    """(n, dim) float32: as `features` of the pretrained network, but no maps are kept on the way.
+
+    For pictures that no network is fine-tuned on: a map takes ten times the room of a vector.
+    """
+    plain = [image.image_encoder(profile.image_encoder, size) for size in profile.image_sizes]
+    joined = [functional.normalize(encode(encoder, listed).values) for encoder in plain]
+    return functional.normalize(torch.cat(joined, dim=1))
+
+
+def word_vectors(profile: Profile, captions: Sequence[str]) -> text.WordVectors:
+    """The profile's FastText: a file that a setting names, or trained on these captions, once.
+
+    Raises:
+        FileNotFoundError: If the setting names no file.
+        ValueError: If it is none of FastText's.
+    """
+    if profile.word_vectors != "trained":
+        value = paths.setting(profile.word_vectors)
+        if value is None:
+            raise FileNotFoundError(
+                f"{profile.word_vectors} is not set: it names FastText's file, fasttext_wiki.en.bin on the "
+                "course's server. Another profile trains FastText on the captions."
+            )
+        return text.fasttext_file(Path(value).expanduser())
+    named = [hashlib.sha256("\n".join(captions).encode()).hexdigest(), paths.code_key(text)]
+    folder = paths.cache() / "words" / paths.key_of([*named, importlib.metadata.version("fasttext")])
+    if not (folder / "fasttext.bin").is_file():
+        with paths.lock(folder / ".lock", "training FastText on the captions"):
+            return text.fasttext_trained(captions, folder / "fasttext.bin")
+    return text.fasttext_file(folder / "fasttext.bin")
+
+
 def readable(profile: Profile, listed: ImageFiles, on_bad_image: str = "raise") -> ImageFiles:
     """The images that can be read, as the encoder found when it went through them.
 
@@ -214,7 +248,7 @@ def encode_texts(encoder: nn.Module, texts: Sequence[str]) -> Tensor:
         raise ValueError("expected at least one text to encode, got none")
     settings = encoder.settings()
     folder = paths.cache() / "embeddings" / paths.key_of(settings)
-    shards = _shards([hashlib.sha256(text.encode()).hexdigest() for text in texts], TEXTS)
+    shards = _shards([hashlib.sha256(one.encode()).hexdigest() for one in texts], TEXTS)
     doing = f"encoding with {encoder}", f"× {TEXTS} texts"
     found = _found(encoder, folder, settings, shards, lambda some: _of_texts(encoder, texts, some), doing)
     name = _name([shard.name for shard in shards])

@@ -11,7 +11,7 @@ import pandas as pd
 from torch import Tensor
 
 from m5utils import metrics, ranks, relevance, search
-from m5utils.datasets.mit_split import LabelledImages
+from m5utils.datasets.listed import LabelledImages
 
 
 @dataclass(frozen=True, eq=False)  # equal if it is the same one: tensors have no one answer to ==

@@ -105,10 +105,10 @@ def _file(module: str) -> Path | None:
 
 
 def data(names: Iterable[str], profile: "Profile") -> dict[str, str]:
-    """A key of the files, names and bytes, of each split of each dataset among these modules.
+    """A key of the files, names, bytes and annotations, of each split of each dataset among these modules.
 
     A dataset is a module of `m5utils.datasets` with `for_profile(profile)`, which gives splits that
-    have `files` (names) and `paths()`.
+    have `files` (names), `paths()` and `annotations()`, see `datasets.listed`.
     """
     keys = {}
     for name in names:
@@ -117,7 +117,7 @@ def data(names: Iterable[str], profile: "Profile") -> dict[str, str]:
         load = getattr(importlib.import_module(name), "for_profile", None)
         for split, images in load(profile).items() if load else ():
             content = zip(images.files, paths.content_hashes(images.paths()), strict=True)
-            keys[f"{name.rpartition('.')[2]}/{split}"] = paths.key_of([*content])
+            keys[f"{name.rpartition('.')[2]}/{split}"] = paths.key_of([*content, *images.annotations()])
     return keys
 
 

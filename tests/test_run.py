@@ -133,13 +133,14 @@ def test_an_import_inside_a_function_or_a_package_counts(house: Path):
     assert list(used) == names
 
 
-def test_data_counts_by_name_and_bytes(house: Path, monkeypatch: pytest.MonkeyPatch):
+def test_data_counts_by_name_bytes_and_annotations(house: Path, monkeypatch: pytest.MonkeyPatch):
     (house / "m5utils" / "datasets" / "dots.py").write_text("")
     tiny.write_whole(paths.NOTEBOOKS, "01", "from m5utils.datasets import dots")
     dot = house / "data" / "a.png"
     dot.parent.mkdir()
     dot.write_bytes(b"one")
-    split = SimpleNamespace(files=("a.png",), paths=lambda: [dot])
+    said = ["a dot"]
+    split = SimpleNamespace(files=("a.png",), paths=lambda: [dot], annotations=lambda: said)
     dots = SimpleNamespace(for_profile=lambda _profile: {"train": split})
     monkeypatch.setitem(sys.modules, "m5utils.datasets.dots", dots)
     do()
@@ -149,6 +150,9 @@ def test_data_counts_by_name_and_bytes(house: Path, monkeypatch: pytest.MonkeyPa
     assert plan()["notes"][0] == "01_tiny: changed: data dots/train"
     dot.write_bytes(b"one")
     assert stale() == []
+    said[0] = "a spot"
+    assert stale() == ["01", "12"]
+    said[0] = "a dot"
     split.files = ("b.png",)
     assert stale() == ["01", "12"]
 

@@ -48,6 +48,10 @@ class CaptionedImages(ImageFiles):
             image_of=image_of,
         )
 
+    def annotations(self) -> list[object]:
+        """The captions, and the image of each."""
+        return [*self.captions, *self.image_of.tolist()]
+
     def captions_of(self, row: int) -> np.ndarray:
         """Where the captions of one image stand."""
         first, last = np.searchsorted(self.image_of, [row, row + 1])

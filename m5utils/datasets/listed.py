@@ -1,6 +1,6 @@
-"""A list of image files in a folder: what an encoder goes through, whatever else is known about them.
+"""Lists of image files in a folder: what an encoder goes through, and what is known about each file.
 
-Knows names. Opens nothing. Must not know labels or captions.
+Knows names and labels. Opens nothing. Must not know the layout of a dataset.
 """
 
 from collections.abc import Sequence
@@ -33,3 +33,31 @@ class ImageFiles:
     def take(self, rows: Sequence[int] | np.ndarray) -> "ImageFiles":
         """The images in these rows, in this order."""
         return ImageFiles(self.root, tuple(self.files[row] for row in np.asarray(rows, dtype=np.int64)))
+
+    def annotations(self) -> list[object]:
+        """What is known about the images beside names and bytes, as JSON: results depend on it."""
+        return []
+
+
+@dataclass(frozen=True)
+class LabelledImages(ImageFiles):
+    """Image files and their class numbers.
+
+    Attributes:
+        labels: (n,) int64, an index into `classes`.
+        classes: The class names, sorted without regard to case.
+    """
+
+    labels: np.ndarray
+    classes: tuple[str, ...]
+
+    def take(self, rows: Sequence[int] | np.ndarray) -> "LabelledImages":
+        """The images in these rows, in this order."""
+        rows = np.asarray(rows, dtype=np.int64)
+        return LabelledImages(
+            self.root, tuple(self.files[row] for row in rows), self.labels[rows], self.classes
+        )
+
+    def label_names(self) -> np.ndarray:
+        """The class name of every image."""
+        return np.asarray(self.classes)[self.labels]

@@ -7,8 +7,6 @@ Slides: P4, "Dataset: MIT Split".
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,35 +15,11 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from m5utils import paths
 from m5utils.datasets import demo, images
-from m5utils.datasets.listed import ImageFiles
+from m5utils.datasets.listed import LabelledImages
 from m5utils.runtime import Profile
 
 SPLITS = ("train", "test")
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"}
-
-
-@dataclass(frozen=True)
-class LabelledImages(ImageFiles):
-    """Image files and their class numbers.
-
-    Attributes:
-        labels: (n,) int64, an index into `classes`.
-        classes: The class names, sorted without regard to case.
-    """
-
-    labels: np.ndarray
-    classes: tuple[str, ...]
-
-    def take(self, rows: Sequence[int] | np.ndarray) -> "LabelledImages":
-        """The images in these rows, in this order."""
-        rows = np.asarray(rows, dtype=np.int64)
-        return LabelledImages(
-            self.root, tuple(self.files[row] for row in rows), self.labels[rows], self.classes
-        )
-
-    def label_names(self) -> np.ndarray:
-        """The class name of every image."""
-        return np.asarray(self.classes)[self.labels]
 
 
 def for_profile(profile: Profile) -> dict[str, LabelledImages]:

@@ -4,8 +4,12 @@ Knows texts and the files of word vectors and language models. Must not know dat
 Slides: P5, "Word embeddings", (a) FastText, (c) BERT.
 """
 
+import json
+import os
 import re
 import struct
+import subprocess
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -160,12 +164,16 @@ def fasttext_file(file: Path) -> WordVectors:
 
 
 # On one thread FastText 0.9.3 draws the first tenth of its start vectors and leaves the others as the memory
-# is (`DenseMatrix::uniform`). Words come first, so theirs are drawn; those of n-grams are to start from zero,
-# which memory is if the system has just handed it out, as it does for anything this large.
-FRESH = 64 * 2**20  # bytes
+# is (`DenseMatrix::uniform`). Words come first, so theirs are drawn; those of n-grams are to start from zero.
+# A new process whose every allocation is a new page has no other memory.
+_TRAIN = """
+import json, sys, fasttext
+fasttext.train_unsupervised(sys.argv[1], "skipgram", **json.loads(sys.argv[2])).save_model(sys.argv[3])
+"""
+_NEW_PAGES = {"MALLOC_MMAP_THRESHOLD_": "4096"}
 
 
-def fasttext_trained(captions: Sequence[str], file: Path, dim: int = 300, epochs: int = 10) -> WordVectors:
+def fasttext_trained(captions: Sequence[str], file: Path, dim: int = 300, epochs: int = 5) -> WordVectors:
     """FastText trained on captions (skip-gram, every word counts), unless `file` is there already.
 
     On one thread, or no two runs would give the same vectors; its Python has no seed to set.
@@ -175,20 +183,27 @@ def fasttext_trained(captions: Sequence[str], file: Path, dim: int = 300, epochs
         file: Where the model is kept, in FastText's own format.
         dim: Length of a vector.
         epochs: Passes over the captions.
+
+    Raises:
+        ValueError: If no caption has a word, or FastText refuses; the message is its own.
     """
     if not file.is_file():
-        import fasttext
-
         of_each = [words(caption) for caption in captions]
         n_words = len(set().union(*of_each))
-        buckets = max(100_000, 10 * n_words, FRESH // (4 * dim))
+        if not n_words:
+            raise ValueError("no caption has a word: nothing to train FastText on.")
+        buckets = max(100_000, 10 * n_words)
         how = {"dim": dim, "epoch": epochs, "bucket": buckets, "minCount": 1, "thread": 1, "verbose": 0}
-        with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as lines:
+        with (
+            paths.published(file) as part,
+            tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as lines,
+        ):
             lines.writelines(" ".join(each) + "\n" for each in of_each)
             lines.flush()
-            model = fasttext.train_unsupervised(lines.name, "skipgram", **how)
-        with paths.published(file) as part:
-            model.save_model(str(part))
+            command = [sys.executable, "-c", _TRAIN, lines.name, json.dumps(how), str(part)]
+            done = subprocess.run(command, env=os.environ | _NEW_PAGES, capture_output=True, text=True)
+            if done.returncode:
+                raise ValueError(f"FastText could not be trained: {done.stderr.strip()[-300:]}")
     return fasttext_file(file)
 
 
