@@ -103,8 +103,8 @@ JOINTS = (
     Joint("car", "", "cat", "lying", "on", (0.5, 0.98), ((0.38, 0.08),)),
     Joint("car", "", "bird", "standing", "on", (0.5, 0.98), ((0.3, 0.07), (0.5, 0.07))),
     Joint("bus", "", "bird", "standing", "on", (0.5, 0.98), ((0.2, 0.03), (0.5, 0.03), (0.7, 0.03))),
-    Joint("boat", "", "person", "sitting", "in", (0.5, 0.72), ((0.5, 0.45),), under=True),
-    Joint("boat", "", "dog", "sitting", "in", (0.5, 0.75), ((0.4, 0.45), (0.6, 0.45)), under=True),
+    Joint("boat", "rowing", "person", "sitting", "in", (0.5, 0.72), ((0.5, 0.22),), under=True),
+    Joint("boat", "rowing", "dog", "sitting", "in", (0.5, 0.75), ((0.4, 0.22), (0.6, 0.22)), under=True),
 )
 
 

@@ -95,26 +95,32 @@ def nouns(group: Group, teller: Teller) -> str:
     if known and colour is None and len(group.things) == 2:
         one, other = (_single(thing, _adjective(thing.colour, teller), teller) for thing in group.things)
         return f"{one} and {other}"
-    if group.plural:
-        adjective = f"{_adjective(colour, teller)} " if known and colour else ""
-        return f"{_number(len(group.things), teller)} {adjective}{_name(group.things, teller)[1]}"
-    return _single(group.things[0], _adjective(colour, teller) if known else "", teller)
+    if not group.plural:
+        return _single(group.things[0], _adjective(colour, teller) if known else "", teller)
+    number, name = _number(len(group.things), teller), _name(group.things, teller)[1]
+    told = _adjective(colour, teller) if known and colour else ""
+    if told and group.category == "potted plant":
+        return f"{number} {name} in {told} pots"
+    return " ".join(word for word in (number, told, name) if word)
 
 
 def _single(thing: Thing, colour: str, teller: Teller) -> str:
+    """One thing; a person's colour is that of the shirt, a plant's that of the pot."""
     name = _name((thing,), teller)[0]
     size = teller.rng.choice(SIZES[thing.size]) if thing.size and teller.likely(0.6) else ""
     size = "" if name in ("puppy", "kitten") else size
+    after = ""
     if thing.category == "person":
-        return f"{_article(name)} {name}{_dress(colour, teller)}"
+        after, colour = _dress(colour, teller), ""
+    elif thing.category == "potted plant" and colour:
+        after, colour = f" in {_article(colour)} {colour} pot", ""
     words = " ".join(word for word in (size, colour, name) if word)
-    return f"{_article(words)} {words}"
+    return f"{_article(words)} {words}{after}"
 
 
 def _dress(colour: str, teller: Teller) -> str:
-    return (
-        teller.rng.choice((f" in a {colour} shirt", f" in {colour}", f" wearing {colour}")) if colour else ""
-    )
+    shirt = f" in {_article(colour)} {colour} shirt"
+    return teller.rng.choice((shirt, f" in {colour}", f" wearing {colour}")) if colour else ""
 
 
 def _people(group: Group, teller: Teller) -> str:
@@ -122,7 +128,7 @@ def _people(group: Group, teller: Teller) -> str:
     kinds, count = Counter(thing.kind for thing in group.things), len(group.things)
     if len(kinds) == 1 and teller.likely(0.8):
         colour = group.only("colour") if teller.likely(teller.colours) else None
-        dress = _dress(colour, teller).replace(" shirt", " shirts").replace(" a ", " ") if colour else ""
+        dress = teller.rng.choice((f" in {colour}", f" in {colour} shirts")) if colour else ""
         return f"{_number(count, teller)} {_name(group.things, teller)[1]}{dress}"
     if len(kinds) == 2 and teller.likely(0.6):
         parts = []
@@ -160,7 +166,7 @@ def _adjective(colour: str, teller: Teller) -> str:
 
 
 def _article(words: str) -> str:
-    return "an" if words[0] in "aeiou" else "a"
+    return "an" if words.startswith(tuple("aeiou")) else "a"
 
 
 def _doing(group: Group, teller: Teller) -> str:
@@ -175,8 +181,10 @@ def _place(group: Group, teller: Teller) -> str:
     afloat = {relation.subject for relation in teller.graph.relations if relation.predicate == "in"}
     if group.things[0].flies:
         return teller.rng.choice(ALOFT[setting])
-    if group.category == "boat" or afloat & set(group.places):
+    if group.category == "boat":
         return teller.rng.choice(AFLOAT[setting])
+    if afloat & set(group.places):
+        return f"in {'boats' if group.plural else 'a boat'} {teller.rng.choice(AFLOAT[setting])}"
     return teller.rng.choice(ASHORE.get(setting, PLACES[setting]))
 
 

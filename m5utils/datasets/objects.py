@@ -106,8 +106,8 @@ def boat(pen: Pen) -> None:
         pen.fill([(0.43, 0.12), (0.43, 0.74), (0.1, 0.74)], (226, 226, 222))
         top, depth = 0.8, 0.98
     else:
-        pen.line([(0.36, 0.5), (0.1, 0.95)], (150, 110, 70), 0.05)
-        top, depth = 0.34, 0.96
+        pen.line([(0.36, 0.3), (0.1, 0.93)], (150, 110, 70), 0.07)
+        top, depth = 0.04, 0.97
     pen.fill([(0.02, top), (0.98, top), (0.84, depth), (0.16, depth)], hull)
     rim = top + (depth - top) * 0.22
     pen.fill([(0.02, top), (0.98, top), (0.95, rim), (0.05, rim)], dark(hull) if sum(hull) > 150 else STEEL)
@@ -269,7 +269,11 @@ CATEGORIES: dict[str, Category] = {
         6, "vehicle", bus, ("red", "blue", "green", "yellow", "white", "orange"), {"": (340, 166)}
     ),
     "boat": Category(
-        9, "vehicle", boat, ("red", "blue", "white", "green", "brown"), {"sailing": (150, 170), "": (170, 56)}
+        9,
+        "vehicle",
+        boat,
+        ("red", "blue", "white", "green", "brown"),
+        {"sailing": (150, 170), "rowing": (170, 40)},
     ),
     "bench": Category(15, "outdoor", bench, ("brown", "green", "red", "grey", "blue"), {"": (190, 100)}),
     "bird": Category(
