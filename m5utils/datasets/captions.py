@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from m5utils import paths
-from m5utils.datasets import demo
+from m5utils.datasets import demo_coco
 from m5utils.datasets.listed import ImageFiles
 from m5utils.runtime import Profile
 
@@ -106,7 +106,7 @@ def for_profile(profile: Profile) -> dict[str, CaptionedImages]:
     chosen = next((name for name in profile.captions if name == "demo" or paths.setting(name)), None)
     if chosen == "demo":
         root = paths.DATA / "demo" / "coco"
-        demo.make_coco(root)
+        demo_coco.make_coco(root)
         return coco_folder(root)
     root = paths.dataset_root(chosen or profile.captions[0])
     return {"M5_FLICKR8K": flickr8k, "M5_FLICKR30K": flickr30k}.get(chosen, coco_folder)(root)

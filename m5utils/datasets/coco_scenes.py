@@ -1,7 +1,7 @@
 """Scenes of the drawn world: which things stand where, how they relate, and the picture of it all.
 
 Knows how a scene is made up from chance, and how it is drawn. Must not know words, nor where pictures are
-stored: see `m5utils.datasets.grammar` and `m5utils.datasets.demo`.
+stored: see `m5utils.datasets.grammar` and `m5utils.datasets.demo_coco`.
 
 Lengths on the canvas are twice those of the picture. A thing's look depends on its own seed alone, so the
 same scene without it differs nowhere else.

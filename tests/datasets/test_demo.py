@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from m5utils import paths
-from m5utils.datasets import demo, scenes
+from m5utils.datasets import demo, made, scenes
 
 CLASSES = {
     "coast",
@@ -150,7 +150,7 @@ def test_what_is_not_whole_is_drawn_again(damage, plain_pictures, tmp_path):
 def test_other_settings_or_another_generator_draw_again(change, plain_pictures, tmp_path, monkeypatch):
     draw(tmp_path / "set")
     if change == "code":
-        monkeypatch.setattr(demo, "_code", lambda: "edited")
+        monkeypatch.setattr(made, "code", lambda *_: "edited")
     if change == "pillow":
         monkeypatch.setattr(demo.PIL, "__version__", "0")
     draw(tmp_path / "set", seed=int(change == "seed"))
@@ -158,13 +158,13 @@ def test_other_settings_or_another_generator_draw_again(change, plain_pictures, 
 
 
 def test_the_code_is_that_of_every_file_that_draws(tmp_path, monkeypatch):
-    keys = {demo._code()}
+    keys = {made.code(*demo.MODULES)}
     for module in (demo, scenes, demo.drawing):
         copy = tmp_path / "copy.py"
         copy.write_bytes(Path(module.__file__).read_bytes() + b"#")
         with monkeypatch.context() as patched:
             patched.setattr(module, "__file__", str(copy))
-            keys.add(demo._code())
+            keys.add(made.code(*demo.MODULES))
     assert len(keys) == 4
 
 
@@ -217,7 +217,7 @@ def test_two_at_once_both_end_right(locks_work, plain_pictures, tmp_path, monkey
     if not locks_work:
         monkeypatch.setattr(paths, "lock", lambda *_: contextlib.nullcontext())
     both, errors = threading.Barrier(2), []
-    checked, is_made = threading.local(), demo._is_made
+    checked, is_made = threading.local(), made.is_made
 
     def found(root, how):
         answer = is_made(root, how)
@@ -232,7 +232,7 @@ def test_two_at_once_both_end_right(locks_work, plain_pictures, tmp_path, monkey
         except BaseException as error:
             errors.append(error)
 
-    monkeypatch.setattr(demo, "_is_made", found)
+    monkeypatch.setattr(made, "is_made", found)
     threads = [threading.Thread(target=run) for _ in range(2)]
     for thread in threads:
         thread.start()

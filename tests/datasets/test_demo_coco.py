@@ -15,7 +15,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from m5utils.datasets import captions, casting, coco_scenes, demo, grammar, objects, vocabulary
+from m5utils.datasets import (
+    captions,
+    casting,
+    coco_scenes,
+    demo_coco,
+    drawing,
+    grammar,
+    made,
+    objects,
+    vocabulary,
+)
 
 SPLITS = {"train": 36, "val": 12}
 KINDS = ("captions", "instances", "scenes")
@@ -23,12 +33,12 @@ KINDS = ("captions", "instances", "scenes")
 
 def contents(root):
     """Every file's bytes but the manifest's, by its name relative to the root."""
-    files = [file for file in root.rglob("*") if file.is_file() and file.name != demo.MANIFEST]
+    files = [file for file in root.rglob("*") if file.is_file() and file.name != made.MANIFEST]
     return {file.relative_to(root).as_posix(): file.read_bytes() for file in files}
 
 
 def draw(root, **changes):
-    demo.make_coco(root, **({"seed": 0, "train": 2, "val": 1} | changes))
+    demo_coco.make_coco(root, **({"seed": 0, "train": 2, "val": 1} | changes))
 
 
 def read(root, kind, split):
@@ -39,7 +49,7 @@ def read(root, kind, split):
 def world(tmp_path_factory):
     root = tmp_path_factory.mktemp("drawn") / "coco"
     started = time.process_time()
-    demo.make_coco(root, **SPLITS)
+    demo_coco.make_coco(root, **SPLITS)
     return root, time.process_time() - started
 
 
@@ -86,7 +96,7 @@ def test_the_layout_is_cocos(world, files):
 
 
 def test_default_sizes():
-    defaults = inspect.signature(demo.make_coco).parameters
+    defaults = inspect.signature(demo_coco.make_coco).parameters
     assert (defaults["train"].default, defaults["val"].default) == (600, 200)
 
 
@@ -130,7 +140,8 @@ def test_masks_boxes_and_areas_agree(files):
 
 @pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # its own, with NumPy 2
 def test_pycocotools_loads_it(world):
-    coco = pytest.importorskip("pycocotools.coco").COCO
+    from pycocotools.coco import COCO as coco
+
     root, _ = world
     loaded = coco(str(root / "annotations" / "instances_val2014.json"))
     rows = loaded.loadAnns(loaded.getAnnIds(imgIds=loaded.getImgIds()))
@@ -225,25 +236,25 @@ def test_what_is_not_whole_is_drawn_again(name, damage, tmp_path):
 
 
 def test_the_code_is_that_of_every_module_that_draws_or_tells(tmp_path, monkeypatch):
-    keys = {demo._code(*demo.COCO_MODULES)}
-    for module in demo.COCO_MODULES:
+    keys = {made.code(*demo_coco.MODULES)}
+    for module in demo_coco.MODULES:
         copy = tmp_path / "copy.py"
         copy.write_bytes(Path(module.__file__).read_bytes() + b"#")
         with monkeypatch.context() as patched:
             patched.setattr(module, "__file__", str(copy))
-            keys.add(demo._code(*demo.COCO_MODULES))
-    assert len(keys) == len(demo.COCO_MODULES) + 1
+            keys.add(made.code(*demo_coco.MODULES))
+    assert len(keys) == len(demo_coco.MODULES) + 1
     imported = {
-        value for module in demo.COCO_MODULES for value in vars(module).values() if inspect.ismodule(value)
+        value for module in demo_coco.MODULES for value in vars(module).values() if inspect.ismodule(value)
     }
     ours = {module for module in imported if module.__name__.startswith("m5utils.datasets")}
-    assert ours <= set(demo.COCO_MODULES)
+    assert ours - {made} <= set(demo_coco.MODULES)
 
 
 def test_another_generator_draws_again(tmp_path, monkeypatch):
     draw(tmp_path / "set")
     before = stamps(tmp_path / "set")
-    monkeypatch.setattr(demo, "_code", lambda *_: "edited")
+    monkeypatch.setattr(made, "code", lambda *_: "edited")
     draw(tmp_path / "set")
     assert stamps(tmp_path / "set") != before
 
@@ -310,8 +321,7 @@ def test_every_object_shows_in_every_pose_and_colour():
             for colour in category.colours:
                 kind = "girl" if name == "person" else ""
                 layers = [
-                    objects.layer(name, colour, pose, kind, size, right, demo.drawing.NOON, 0)
-                    for right in (1, 0)
+                    objects.layer(name, colour, pose, kind, size, right, drawing.NOON, 0) for right in (1, 0)
                 ]
                 left, top, right, bottom = layers[0].getchannel("A").point([0] * 128 + [255] * 128).getbbox()
                 assert right - left > 0.65 * size[0]
@@ -573,7 +583,7 @@ def test_retrieval_is_neither_hopeless_nor_solved(tmp_path):
     from sklearn.preprocessing import StandardScaler, normalize
 
     root = tmp_path / "coco"
-    demo.make_coco(root)
+    demo_coco.make_coco(root)
     tables = [
         captions.coco(root / "annotations" / f"captions_{split}2014.json", root / f"{split}2014")
         for split in ("train", "val")
@@ -608,7 +618,7 @@ def test_retrieval_is_neither_hopeless_nor_solved(tmp_path):
 
 @pytest.mark.slow
 def test_the_default_set_is_large_enough(tmp_path):
-    demo.make_coco(tmp_path / "coco")
+    demo_coco.make_coco(tmp_path / "coco")
     for split, least in (("train", 600), ("val", 200)):
         rows = read(tmp_path / "coco", "instances", split)["annotations"]
         assert len({row["image_id"] for row in rows}) >= least
