@@ -39,7 +39,9 @@ class BertEncoder(nn.Module):
         """Load the model and its tokenizer from a folder; use `bert_encoder` to get one by name."""
         super().__init__()
         from transformers import AutoModel, AutoTokenizer
+        from transformers.utils import logging
 
+        logging.disable_progress_bar()  # of a file that is there
         self.name, self.folder = name, folder
         self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         self.model = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
