@@ -8,7 +8,7 @@ import copy
 import math
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -120,7 +120,7 @@ def fit(
     said = {
         "train": train.key,
         "validation": [validation.key, patience] if validation else None,
-        "recipe": {name: getattr(recipe, name) for name in recipe.__dataclass_fields__},
+        "recipe": asdict(recipe),
         "seed": seed,
         "torch": torch.__version__.partition("+")[0],
         "code": paths.code_key(sys.modules[__name__], heads, objectives),
@@ -138,9 +138,8 @@ def fit(
 
 def _untrained(train: Pairs, recipe: Recipe, seed: int) -> tuple[nn.Module, nn.Module]:
     runtime.seed_everything(seed)
-    return heads.by_name(recipe.image_head, train.images, recipe.dim), heads.by_name(
-        recipe.caption_head, train.captions, recipe.dim
-    )
+    images = heads.by_name(recipe.image_head, train.images, recipe.dim)
+    return images, heads.by_name(recipe.caption_head, train.captions, recipe.dim)
 
 
 def _train(
@@ -201,10 +200,9 @@ def _train(
             modules["best"].load_state_dict(model.state_dict())
         about["seconds"] += time.monotonic() - started
         if time.monotonic() - saved > SAVE_EVERY:
-            checkpoints.save(resume, modules, optimizer, about)
+            checkpoints.save(resume, modules, about, optimizer)
             saved = time.monotonic()
-    nothing = torch.optim.SGD([torch.zeros(1)])
-    checkpoints.save(folder / "aligned.safetensors", {"model": modules["best"]}, nothing, about)
+    checkpoints.save(folder / "aligned.safetensors", {"model": modules["best"]}, about)
     resume.unlink(missing_ok=True)
 
 
@@ -222,5 +220,4 @@ def _recall_sum(model: Aligned, pairs: Pairs) -> float:
     model.eval()
     found = ranks.of_pairs(*model.embed(pairs), pairs.image_of)
     model.train()
-    both = ranks.image_to_text(found), ranks.text_to_image(found)
-    return float(sum(values[f"recall@{k}"].mean() for values in both for k in (1, 5, 10)))
+    return ranks.recall_sum(ranks.image_to_text(found), ranks.text_to_image(found))

@@ -15,13 +15,16 @@ from m5utils import paths
 
 
 def save(
-    file: Path, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer, about: dict[str, object]
+    file: Path,
+    modules: dict[str, nn.Module],
+    about: dict[str, object],
+    optimizer: torch.optim.Optimizer | None = None,
 ) -> None:
     """Write the state of modules and optimizer, and what JSON can hold about them, whole or not at all."""
     state = {
         f"{name}.{key}": value for name, part in modules.items() for key, value in part.state_dict().items()
     }
-    for number, values in optimizer.state_dict()["state"].items():
+    for number, values in optimizer.state_dict()["state"].items() if optimizer else ():
         state |= {f"optimizer.{number}.{key}": value for key, value in values.items()}
     state = {key: value.detach().cpu().contiguous() for key, value in state.items()}
     with paths.published(file) as part:

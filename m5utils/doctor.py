@@ -13,7 +13,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from m5utils import paths, runtime
+from m5utils import freshness, paths, runtime
 
 
 @dataclass(frozen=True)
@@ -87,12 +87,11 @@ def _installed(name: str) -> str | None:
         return None
 
 
-DATASETS = ("mit_split", "captions")
-
-
 def _datasets(profile: runtime.Profile) -> Iterator[Finding]:
-    """Every dataset of the profile: a field of it, and a module of that name."""
-    for name in DATASETS:
+    """Every dataset that a notebook reads; its module and the field of the profile have one name."""
+    notebooks = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
+    sources = [source for notebook in notebooks for source in freshness.code_cells(notebook)]
+    for name, load in freshness.datasets(freshness.modules(sources)).items():
         value = getattr(profile, name)
         settings = value if isinstance(value, tuple) else (value,)
         if "demo" in settings:
@@ -100,7 +99,7 @@ def _datasets(profile: runtime.Profile) -> Iterator[Finding]:
         else:
             used = next((setting for setting in settings if paths.setting(setting)), settings[0])
             try:
-                splits = importlib.import_module(f"m5utils.datasets.{name}").for_profile(profile)
+                splits = load(profile)
             except (OSError, ValueError) as error:
                 yield Finding(name, str(error), fatal=True)
             else:

@@ -178,8 +178,7 @@ def features(profile: Profile, listed: ImageFiles, tuned: Path | None = None) ->
         listed: n readable images, see `readable`.
         tuned: The upper part of the network that `training.finetune` wrote; None for the pretrained one.
     """
-    joined = [functional.normalize(encode(encoder, listed).values) for encoder in encoders(profile, tuned)]
-    return functional.normalize(torch.cat(joined, dim=1))
+    return _joined(encoders(profile, tuned), listed)
 
 
 def views(profile: Profile, listed: ImageFiles) -> image.Views:
@@ -196,9 +195,13 @@ def plain_features(profile: Profile, listed: ImageFiles) -> Tensor:
 
     For pictures that no network is fine-tuned on: a map takes ten times the room of a vector.
     """
-    plain = [image.image_encoder(profile.image_encoder, size) for size in profile.image_sizes]
-    joined = [functional.normalize(encode(encoder, listed).values) for encoder in plain]
-    return functional.normalize(torch.cat(joined, dim=1))
+    return _joined([image.image_encoder(profile.image_encoder, size) for size in profile.image_sizes], listed)
+
+
+def _joined(encoders: list[nn.Module], listed: ImageFiles) -> Tensor:
+    return functional.normalize(
+        torch.cat([functional.normalize(encode(encoder, listed).values) for encoder in encoders], dim=1)
+    )
 
 
 def word_vectors(profile: Profile, captions: Sequence[str]) -> text.WordVectors:
@@ -209,13 +212,7 @@ def word_vectors(profile: Profile, captions: Sequence[str]) -> text.WordVectors:
         ValueError: If it is none of FastText's.
     """
     if profile.word_vectors != "trained":
-        value = paths.setting(profile.word_vectors)
-        if value is None:
-            raise FileNotFoundError(
-                f"{profile.word_vectors} is not set: it names FastText's file, fasttext_wiki.en.bin on the "
-                "course's server. Another profile trains FastText on the captions."
-            )
-        return text.fasttext_file(Path(value).expanduser())
+        return text.fasttext_file(paths.named(profile.word_vectors))
     named = [hashlib.sha256("\n".join(captions).encode()).hexdigest(), paths.code_key(text)]
     folder = paths.cache() / "words" / paths.key_of([*named, importlib.metadata.version("fasttext")])
     if not (folder / "fasttext.bin").is_file():

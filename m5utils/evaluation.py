@@ -12,6 +12,7 @@ from torch import Tensor
 
 from m5utils import metrics, ranks, relevance, search
 from m5utils.datasets.listed import LabelledImages
+from m5utils.pairs import PairTask
 
 
 @dataclass(frozen=True, eq=False)  # equal if it is the same one: tensors have no one answer to ==
@@ -132,7 +133,7 @@ class PairJudgement:
 
     def recall_sum(self) -> float:
         """R@1 + R@5 + R@10 of both directions, from 0 to 6: what choices are made by."""
-        return sum(each.mean(f"recall@{k}") for each in self.directions().values() for k in (1, 5, 10))
+        return ranks.recall_sum(self.image_to_text.values, self.text_to_image.values)
 
     def median_rank(self, direction: str) -> float:
         """The median over queries of the first right answer's rank (from 1), meaned over seeds."""
@@ -147,17 +148,20 @@ class PairJudgement:
         return keyed
 
 
-def run_pairs(
-    embed: Callable[[int], tuple[Tensor, Tensor]], image_of: np.ndarray, seeds: Iterable[int]
-) -> PairJudgement:
+PairMethod = Callable[[PairTask, int], tuple[Tensor, Tensor]]
+"""What is judged: from a task and a seed to embeddings of the ranked images and of their captions."""
+
+
+def run_pairs(method: PairMethod, task: PairTask, seeds: Iterable[int]) -> PairJudgement:
     """Embed images and captions once per seed, and rank each for the other.
 
     Args:
-        embed: From a seed to embeddings (n_images, dim) and (n_captions, dim); scores are inner products.
-        image_of: (n_captions,) the image that each caption describes.
+        method: Gives embeddings (n_images, dim) and (n_captions, dim); scores are inner products.
+        task: What to learn from, and what to rank.
         seeds: At least one.
     """
-    found = [ranks.of_pairs(*embed(seed), image_of) for seed in seeds]
+    image_of = task.ranked.image_of
+    found = [ranks.of_pairs(*method(task, seed), image_of) for seed in seeds]
     if not found:
         raise ValueError("nothing to judge: expected at least one seed, got none.")
     there = [ranks.image_to_text(one) for one in found]
@@ -243,10 +247,9 @@ def pair_table(
             rows[name][f"{short} median"] = f"{judged[name].median_rank(direction):.0f}"
         rows[name]["rsum"] = f"{100 * judged[name].recall_sum():.1f}"
     if chance is not None:
-        levels = {direction: chance[direction] for direction in _SHORT}
         rows["chance"] = {
             f"{_SHORT[direction]} R@{k}": f"{100 * level[f'recall@{k}']:.1f}"
-            for direction, level in levels.items()
+            for direction, level in chance.items()
             for k in (1, 5, 10)
         }
     return pd.DataFrame.from_dict(rows, orient="index").fillna("").rename_axis("method")

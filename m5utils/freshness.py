@@ -9,7 +9,7 @@ import functools
 import importlib
 import importlib.util
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -104,20 +104,27 @@ def _file(module: str) -> Path | None:
     return next((file for file in candidates if file.is_file()), None)
 
 
-def data(names: Iterable[str], profile: "Profile") -> dict[str, str]:
-    """A key of the files, names, bytes and annotations, of each split of each dataset among these modules.
+def datasets(names: Iterable[str]) -> dict[str, Callable]:
+    """The `for_profile` of every dataset among these modules, by the dataset's name.
 
     A dataset is a module of `m5utils.datasets` with `for_profile(profile)`, which gives splits that
     have `files` (names), `paths()` and `annotations()`, see `datasets.listed`.
     """
+    inside = [name for name in names if name.startswith(f"{PACKAGE.name}.datasets.")]
+    load = {
+        name.rpartition(".")[2]: getattr(importlib.import_module(name), "for_profile", None)
+        for name in inside
+    }
+    return {name: function for name, function in load.items() if function}
+
+
+def data(names: Iterable[str], profile: "Profile") -> dict[str, str]:
+    """A key of the files, names, bytes and annotations, of each split of each dataset among these modules."""
     keys = {}
-    for name in names:
-        if not name.startswith(f"{PACKAGE.name}.datasets."):
-            continue
-        load = getattr(importlib.import_module(name), "for_profile", None)
-        for split, images in load(profile).items() if load else ():
+    for name, load in datasets(names).items():
+        for split, images in load(profile).items():
             content = zip(images.files, paths.content_hashes(images.paths()), strict=True)
-            keys[f"{name.rpartition('.')[2]}/{split}"] = paths.key_of([*content, *images.annotations()])
+            keys[f"{name}/{split}"] = paths.key_of([*content, *images.annotations()])
     return keys
 
 

@@ -50,16 +50,12 @@ def rolled(
 
     def loss(images: Tensor, captions: Tensor, image_of: Tensor) -> Tensor:
         similar = scores(images, captions, measured_by)
-        right = similar.diagonal()
-        differ = (image_of != image_of.roll(-1)).to(right.dtype)
-        wrong = {
-            "image_to_text": similar.gather(
-                1, torch.arange(len(right), device=right.device).roll(-1)[:, None]
-            ),
-            "text_to_image": similar.gather(0, torch.arange(len(right), device=right.device).roll(-1)[None]),
-        }
+        this = torch.arange(len(similar), device=similar.device)
+        following = this.roll(-1)
+        wrong = {"image_to_text": similar[this, following], "text_to_image": similar[following, this]}
+        differ = image_of != image_of[following]
         terms = [
-            functional.relu(wrong[each].flatten() - right + margin) * differ for each in _each(direction)
+            functional.relu(wrong[each] - similar.diagonal() + margin) * differ for each in _each(direction)
         ]
         return torch.stack(terms).mean()
 

@@ -29,6 +29,7 @@ WHAT_IT_NAMES = {
     "M5_MIT_SPLIT": "the folder of MIT_split that holds train/<class>/*.jpg and test/<class>/*.jpg",
     "M5_FLICKR8K": "the folder of Flickr8k that holds captions.txt, Images and the official lists",
     "M5_FLICKR30K": "the folder of Flickr30k that holds dataset_flickr30k.json and flickr30k_images",
+    "M5_FASTTEXT": "FastText's file, fasttext_wiki.en.bin on the course's server",
     "M5_COCO": "the folder of COCO that holds annotations/captions_*.json and the pictures",
 }
 
@@ -46,21 +47,31 @@ def setting(name: str) -> str | None:
     return None
 
 
+def named(variable: str) -> Path:
+    """Where a setting such as `M5_MIT_SPLIT` points; relative ones start where you are.
+
+    Raises:
+        FileNotFoundError: If it is not set; the message says what it names.
+    """
+    value = setting(variable)
+    if value is None:
+        what = WHAT_IT_NAMES.get(variable, "a folder")
+        raise FileNotFoundError(
+            f"{variable} is not set: it names {what}. Set it in the environment or in {ROOT / '.env'}."
+        )
+    return Path(value).expanduser().resolve()
+
+
 def dataset_root(variable: str) -> Path:
-    """The folder that a setting such as `M5_MIT_SPLIT` names; relative ones start where you are.
+    """The folder that a setting names, see `named`.
 
     Raises:
         FileNotFoundError: If the setting is missing or names no folder; the message says what to do.
     """
-    what = WHAT_IT_NAMES.get(variable, "a folder")
-    value = setting(variable)
-    if value is None:
-        raise FileNotFoundError(
-            f"{variable} is not set: it names {what}. Set it in the environment or in {ROOT / '.env'}."
-        )
-    root = Path(value).expanduser().resolve()
+    root = named(variable)
     if not root.is_dir():
-        raise FileNotFoundError(f"{variable}={value} is not a folder: expected {what}.")
+        what = WHAT_IT_NAMES.get(variable, "a folder")
+        raise FileNotFoundError(f"{variable}={setting(variable)} is not a folder: expected {what}.")
     return root
 
 

@@ -31,6 +31,16 @@ def multiply(left: Tensor, right: Tensor) -> Tensor:
     return left @ right.T
 
 
+def check_finite(rows: Tensor, what: str) -> None:
+    """Raise ValueError if a row of (n, dim) holds NaN or Inf, with its number."""
+    if rows.numel() and not torch.stack(rows.aminmax()).isfinite().all():  # one pass; NaN goes through
+        bad = (~rows.isfinite().all(dim=1)).nonzero()
+        raise ValueError(
+            f"{what} must be finite; row {int(bad[0])} is not ({len(bad)} such rows). Encode that item again "
+            "or leave it out."
+        )
+
+
 def round_up(n: int, multiple: int) -> int:
     """The smallest multiple that is not below n."""
     return -(-n // multiple) * multiple

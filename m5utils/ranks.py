@@ -10,7 +10,7 @@ come first. A right pair's score is read from its tile, from the same product as
 would decide ties.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numba
@@ -47,8 +47,8 @@ def of_pairs(images: Tensor, captions: Tensor, image_of: np.ndarray) -> PairRank
     """Rank all captions for every image and all images for every caption, exactly, in bounded memory.
 
     Args:
-        images: Embeddings (n_images, dim); the score of a pair is the inner product, so normalise them
-            for cosine, or prepare them with `reranking.as_products` for another score.
+        images: Embeddings (n_images, dim); the score of a pair is the inner product: normalise them
+            for cosine.
         captions: Embeddings (n_captions, dim).
         image_of: (n_captions,) the image that each caption describes. An image may have any number of
             captions; one that has none is only a rival to the others.
@@ -73,22 +73,16 @@ def of_pairs(images: Tensor, captions: Tensor, image_of: np.ndarray) -> PairRank
     right = np.empty(n_captions, dtype=np.float32)
     workers = products.workers(len(number), images.device)
 
-    def diagonal(share: Iterable[int]) -> tuple[np.ndarray, np.ndarray]:
+    def count(tiles_of_share: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
         counted = _Counted(tiles, right)
-        for tile in share:
-            counted.add(tile, tile)
-        return counted.of_rows, counted.of_columns
-
-    def elsewhere(share: Iterable[int]) -> tuple[np.ndarray, np.ndarray]:
-        counted = _Counted(tiles, right)
-        for of_captions in share:
-            for of_images in number:
-                if of_images != of_captions:
-                    counted.add(of_images, of_captions)
+        for of_images, of_captions in tiles_of_share:
+            counted.add(of_images, of_captions)
         return counted.of_rows, counted.of_columns
 
     shares = [number[worker::workers] for worker in range(workers)]
-    parts = products.in_threads(diagonal, shares) + products.in_threads(elsewhere, shares)
+    diagonal = [[(tile, tile) for tile in share] for share in shares]
+    others = [[(rows, tile) for tile in share for rows in number if rows != tile] for share in shares]
+    parts = products.in_threads(count, diagonal) + products.in_threads(count, others)
     at_least = np.empty((2, n_captions), dtype=np.int64)
     at_least[:, order] = np.sum(parts, axis=0)
     return PairRanks(image_of, len(images), at_least[0], at_least[1])
@@ -131,11 +125,8 @@ class _Counted:
 
     def add(self, of_images: int, of_captions: int) -> None:
         """Count one tile; one of the diagonal gives the scores of its right pairs first."""
-        tiles, rows, columns = (
-            self.tiles,
-            self.tiles.of_images(of_images),
-            self.tiles.of_captions(of_captions),
-        )
+        tiles = self.tiles
+        rows, columns = tiles.of_images(of_images), tiles.of_captions(of_captions)
         left, above = _padded(tiles.images[rows], self.left), _padded(tiles.captions[columns], self.above)
         scores = products.multiply(left, above)
         own = tiles.of_captions(of_images)
@@ -143,17 +134,15 @@ class _Counted:
         if of_images == of_captions:
             places = torch.from_numpy(row_of), torch.arange(len(row_of))
             self.right[own] = scores.cpu()[places].numpy()
-        count = _count if scores.device.type == "cpu" else _count_anywhere
-        count(
-            scores.numpy() if count is _count else scores,
-            columns.stop - columns.start,
-            rows.stop - rows.start,
-            row_of,
-            self.right[own],
-            self.right[columns],
-            self.of_rows[own],
-            self.of_columns[columns],
+        real = columns.stop - columns.start, rows.stop - rows.start
+        reached, counts = (
+            (self.right[own], self.right[columns]),
+            (self.of_rows[own], self.of_columns[columns]),
         )
+        if scores.device.type == "cpu":
+            _count(scores.numpy(), *real, row_of, *reached, *counts)
+        else:
+            _count_anywhere(scores, *real, row_of, *reached, *counts)
 
 
 def _padded(rows: Tensor, buffer: Tensor) -> Tensor:
@@ -240,6 +229,11 @@ def text_to_image(found: PairRanks, ks: Sequence[int] = (1, 5, 10)) -> dict[str,
     return _metrics(np.arange(len(found.image_of)), found.images_at_least, ks)
 
 
+def recall_sum(there: dict[str, np.ndarray], back: dict[str, np.ndarray]) -> float:
+    """R@1 + R@5 + R@10 of both directions, from 0 to 6, of what `image_to_text` and `text_to_image` give."""
+    return float(sum(values[f"recall@{k}"].mean() for values in (there, back) for k in (1, 5, 10)))
+
+
 def chance(found: PairRanks, ks: Sequence[int] = (1, 5, 10)) -> dict[str, dict[str, float]]:
     """What a random order of the gallery gives on average: direction to "recall@k" and "rank".
 
@@ -304,9 +298,6 @@ def _checked(images: Tensor, captions: Tensor, image_of: np.ndarray) -> np.ndarr
         raise ValueError(
             f"caption {outside[0]} describes image {image_of[outside[0]]}: expected 0 to {len(images) - 1}"
         )
-    for name, rows in (("image", images), ("caption", captions)):
-        finite = torch.stack([part.isfinite().all() for part in rows.aminmax(dim=1)] if rows.numel() else [])
-        if not finite.all():
-            bad = (~rows.isfinite().all(dim=1)).nonzero()
-            raise ValueError(f"{name} row {int(bad[0])} holds NaN or Inf ({len(bad)} such rows)")
+    products.check_finite(images, "images")
+    products.check_finite(captions, "captions")
     return image_of.astype(np.int64)

@@ -149,7 +149,7 @@ def _each_block(
 
 
 def _walk_blocks(query: Tensor, gallery: Tensor, distance: str, first_queries: range, use: Callable) -> None:
-    """The blocks of some queries, every block in the same buffer.
+    """The blocks of some queries, one after the other.
 
     Items are padded to a multiple of `RUN`, scoring -inf. They run down the columns, so that the maximum
     over a run of items is an elementwise operation on whole rows.

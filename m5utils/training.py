@@ -9,14 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import safetensors
 import safetensors.torch
 import torch
 from pytorch_metric_learning.samplers import MPerClassSampler
 from torch import Tensor, nn
 from torch.utils.data import BatchSampler
 
-from m5utils import heads, losses, paths, runtime
+from m5utils import checkpoints, heads, losses, paths, products, runtime
 from m5utils.encoders.image import Views, for_inference, pooled
 
 
@@ -51,11 +50,7 @@ def fit_head(
     Raises:
         ValueError: If the features are not finite, or fewer than two classes are there.
     """
-    if not torch.stack(features.aminmax()).isfinite().all():  # one pass; nan goes through aminmax
-        row = int((~features.isfinite()).any(dim=1).nonzero()[0])
-        raise ValueError(
-            f"features must be finite; row {row} is not. Encode that image again or leave it out."
-        )
+    products.check_finite(features, "features")
     classes = np.unique(labels)
     if len(classes) < 2:
         raise ValueError(f"expected at least two classes to tell apart, got {len(classes)}.")
@@ -190,7 +185,9 @@ def _trained(
     groups = [{"params": network.upper.parameters()}, {"params": new_layers}]
     optimizer = torch.optim.AdamW(groups, lr=rate, weight_decay=1e-2)
     targets = torch.as_tensor(labels, device=device)
-    for epoch in range(_resume(folder, network, average, optimizer), epochs):
+    resume, modules = folder / "resume.safetensors", {"network": network, "average": average}
+    saved = checkpoints.load(resume, modules, optimizer) or {"epochs": 0}
+    for epoch in range(saved["epochs"], epochs):
         runtime.seed_everything(seed * 10_000 + epoch)  # nothing to remember of a generator between epochs
         view_of = torch.randint(len(views.maps), (len(labels),)).tolist()
         batches = list(_balanced(labels, batch))
@@ -206,7 +203,7 @@ def _trained(
             value.backward()
             optimizer.step()
             average.update_parameters(network)
-        _save(folder / "resume.safetensors", network, average, optimizer, epoch + 1)
+        checkpoints.save(resume, modules, {"epochs": epoch + 1}, optimizer)
     return average.module
 
 
@@ -229,38 +226,6 @@ def _moving_average(averages: list[Tensor], values: list[Tensor], n_averaged: Te
 def _schedule(progress: float) -> float:
     """A tenth of the way up to the full rate, then down to 0 along a cosine."""
     return min(progress / 0.1 + 0.01, 1.0) * 0.5 * (1 + math.cos(math.pi * progress))
-
-
-def _save(
-    file: Path, network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, epochs: int
-) -> None:
-    """Everything the next epoch needs, in one file without code in it."""
-    state = {f"network.{key}": value for key, value in network.state_dict().items()}
-    state |= {f"average.{key}": value for key, value in average.state_dict().items()}
-    for number, values in optimizer.state_dict()["state"].items():
-        state |= {f"optimizer.{number}.{key}": value for key, value in values.items()}
-    state = {key: value.detach().cpu().contiguous() for key, value in state.items()}
-    with paths.published(file) as part:
-        safetensors.torch.save_file(state, part, metadata={"epochs": str(epochs)})
-
-
-def _resume(folder: Path, network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """Load what `_save` wrote, and return how many epochs it had seen; 0 if there is nothing."""
-    file = folder / "resume.safetensors"
-    if not file.is_file():
-        return 0
-    with safetensors.safe_open(file, framework="pt") as stored:
-        state = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118 - it is no dict
-        epochs = int(stored.metadata()["epochs"])
-    for name, module in {"network.": network, "average.": average}.items():
-        module.load_state_dict({k.removeprefix(name): v for k, v in state.items() if k.startswith(name)})
-    of_optimizer = optimizer.state_dict()
-    for key, value in state.items():
-        if key.startswith("optimizer."):
-            _, number, name = key.split(".")
-            of_optimizer["state"].setdefault(int(number), {})[name] = value
-    optimizer.load_state_dict(of_optimizer)
-    return epochs
 
 
 def _balanced(labels: np.ndarray, batch: int) -> BatchSampler:

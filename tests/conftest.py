@@ -4,6 +4,7 @@ import os
 import random
 import socket
 import sys
+from collections.abc import Iterator
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before torch is imported: a test gives the same on every machine
 os.environ["MPLBACKEND"] = "agg"
@@ -41,3 +42,15 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(socket.socket, "connect", connect_here)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(params=[1, 3])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    """As many threads as torch may use; who changes that has to change it back."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    assert torch.get_num_threads() == request.param
+    torch.set_num_threads(before)

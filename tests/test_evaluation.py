@@ -9,6 +9,7 @@ from reference import gaussian
 
 from m5utils import evaluation, heads, losses, ranks, search, training
 from m5utils.datasets.mit_split import LabelledImages
+from m5utils.pairs import Pairs, PairTask
 
 
 def listed(labels) -> LabelledImages:
@@ -145,9 +146,16 @@ def embeddings_of(n_images, per_image, noise, seed=0):
     return images, captions + noise * gaussian(len(captions), 6, 9 + seed)
 
 
+def pair_task(n_images, image_of):
+    """A task to rank; what a method embeds need not be its features."""
+    ranked = Pairs(gaussian(n_images, 4), gaussian(len(image_of), 4, 1), image_of)
+    return PairTask(ranked, ranked, "twelve drawings")
+
+
 def test_pairs_are_judged_in_both_directions_over_seeds():
     image_of = np.repeat(np.arange(12), 3)
-    found = evaluation.run_pairs(lambda seed: embeddings_of(12, 3, 1.0, seed), image_of, range(2))
+    task = pair_task(12, image_of)
+    found = evaluation.run_pairs(lambda _, seed: embeddings_of(12, 3, 1.0, seed), task, range(2))
     there, back = found.image_to_text, found.text_to_image
     assert there.values["recall@1"].shape == (2, 12)
     assert back.values["recall@1"].shape == (2, 36)
@@ -158,22 +166,23 @@ def test_pairs_are_judged_in_both_directions_over_seeds():
     medians = [np.median(row) for row in back.values["rank"]]
     assert found.median_rank("text_to_image") == np.mean(medians)
     with pytest.raises(ValueError, match="at least one seed"):
-        evaluation.run_pairs(lambda seed: embeddings_of(12, 3, 1.0, seed), image_of, [])
+        evaluation.run_pairs(lambda _, seed: embeddings_of(12, 3, 1.0, seed), task, [])
 
 
 def test_captions_of_one_image_are_drawn_together():
     image_of = np.repeat([0, 2, 5], [4, 4, 4])
-    found = evaluation.run_pairs(lambda _: (gaussian(6, 4), gaussian(12, 4, 1)), image_of, [0])
+    task = pair_task(6, image_of)
+    found = evaluation.run_pairs(lambda task, _: (task.ranked.images, task.ranked.captions), task, [0])
     assert found.text_to_image.groups.tolist() == [0] * 4 + [1] * 4 + [2] * 4
     assert found.image_to_text.groups is None
     assert found.image_to_text.values["map"].shape == (1, 3)  # images 1, 3 and 4 are not described
 
 
 def test_numbers_and_table_of_pairs():
-    image_of = np.repeat(np.arange(12), 3)
+    task = pair_task(12, np.repeat(np.arange(12), 3))
     judged = {
-        "near": evaluation.run_pairs(lambda _: embeddings_of(12, 3, 0.1), image_of, [0]),
-        "far": evaluation.run_pairs(lambda seed: embeddings_of(12, 3, 3.0, seed), image_of, range(3)),
+        "near": evaluation.run_pairs(lambda *_: embeddings_of(12, 3, 0.1), task, [0]),
+        "far": evaluation.run_pairs(lambda _, seed: embeddings_of(12, 3, 3.0, seed), task, range(3)),
     }
     numbers = judged["far"].numbers("far", 50)
     for direction in ("image_to_text", "text_to_image"):
@@ -182,7 +191,7 @@ def test_numbers_and_table_of_pairs():
             assert numbers[f"far/{direction}/{key}/low"] <= value <= numbers[f"far/{direction}/{key}/high"]
         assert numbers[f"far/{direction}/median_rank"] >= 1
     assert numbers["far/recall_sum"] == pytest.approx(judged["far"].recall_sum())
-    chance = ranks.chance(ranks.of_pairs(*embeddings_of(12, 3, 1.0), image_of))
+    chance = ranks.chance(ranks.of_pairs(*embeddings_of(12, 3, 1.0), task.ranked.image_of))
     table = evaluation.pair_table(judged, 50, chance)
     assert table.index.tolist() == ["near", "far", "chance"]
     assert table.loc["near", "I2T R@1"].startswith("100.0 [100.0, 100.0")

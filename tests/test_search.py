@@ -25,16 +25,6 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr(search, "QUERY_BLOCK", 7)
 
 
-@pytest.fixture(params=[1, 3])
-def threads(request):
-    """As many threads as torch may use, and back to what it was."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield request.param
-    assert torch.get_num_threads() == request.param  # search gives the threads back
-    torch.set_num_threads(before)
-
-
 # ---- scores ----
 
 

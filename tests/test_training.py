@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from m5utils import heads, losses, paths, training
+from m5utils import checkpoints, heads, losses, paths, training
 from m5utils.encoders import image
 
 
@@ -144,18 +144,18 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_weights(views, monkeypatch,
     some, labels = views
     whole = image._read(training.finetune(some, labels, "supcon", epochs=3, dim=4))
     monkeypatch.setenv("M5_CACHE", str(tmp_path / "other"))
-    save, saved = training._save, []
+    save, saved = checkpoints.save, []
 
-    def killed_after_two(*args):
-        save(*args)
-        saved.append(args[-1])
+    def killed_after_two(file, modules, about, optimizer):
+        save(file, modules, about, optimizer)
+        saved.append(about["epochs"])
         if len(saved) == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "_save", killed_after_two)
+    monkeypatch.setattr(checkpoints, "save", killed_after_two)
     with pytest.raises(KeyboardInterrupt):
         training.finetune(some, labels, "supcon", epochs=3, dim=4)
-    monkeypatch.setattr(training, "_save", save)
+    monkeypatch.setattr(checkpoints, "save", save)
     resumed = image._read(training.finetune(some, labels, "supcon", epochs=3, dim=4))
     assert saved == [1, 2]
     assert {key: torch.equal(value, resumed[key]) for key, value in whole.items()} == dict.fromkeys(

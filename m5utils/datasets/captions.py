@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from m5utils import paths
+from m5utils import paths, relevance
 from m5utils.datasets import demo_coco
 from m5utils.datasets.listed import ImageFiles
 from m5utils.runtime import Profile
@@ -38,9 +38,7 @@ class CaptionedImages(ImageFiles):
     def take(self, rows: Sequence[int] | np.ndarray) -> "CaptionedImages":
         """The images in these rows, in this order, with all their captions."""
         rows = np.asarray(rows, dtype=np.int64)
-        of_rows = [self.captions_of(row) for row in rows]
-        chosen = np.concatenate([np.zeros(0, dtype=np.int64), *of_rows])
-        image_of = np.repeat(np.arange(len(rows)), [len(one) for one in of_rows])
+        chosen, image_of = relevance.captions_of(self.image_of, rows)
         return replace(
             self,
             files=tuple(self.files[row] for row in rows),
@@ -51,11 +49,6 @@ class CaptionedImages(ImageFiles):
     def annotations(self) -> list[object]:
         """The captions, and the image of each."""
         return [*self.captions, *self.image_of.tolist()]
-
-    def captions_of(self, row: int) -> np.ndarray:
-        """Where the captions of one image stand."""
-        first, last = np.searchsorted(self.image_of, [row, row + 1])
-        return np.arange(first, last)
 
     def first(self, n: int) -> "CaptionedImages":
         """That many images from the start."""
@@ -137,12 +130,9 @@ def coco_folder(root: Path) -> dict[str, CaptionedImages]:
     """
     root = Path(root)
     folder = root / "annotations" if (root / "annotations").is_dir() else root
-    of_karpathy = next(
-        (where / "dataset_coco.json" for where in (root, folder) if (where / "dataset_coco.json").is_file()),
-        None,
-    )
-    if of_karpathy:
-        return karpathy(of_karpathy, root)
+    for of_karpathy in (root / "dataset_coco.json", folder / "dataset_coco.json"):
+        if of_karpathy.is_file():
+            return karpathy(of_karpathy, root)
     files = {file.stem.removeprefix("captions_"): file for file in sorted(folder.glob("captions_*.json"))}
     if not files:
         raise FileNotFoundError(f"{folder} has no captions_*.json: see data/README.md for the layout.")
@@ -248,16 +238,15 @@ def flickr30k(root: Path) -> dict[str, CaptionedImages]:
 
 def _lines(file: Path, images: Path) -> tuple[dict[str, list[str]], list[str]]:
     """Captions by image from `name,caption` (Kaggle, with a heading) or `name#0<tab>caption` (original)."""
-    texts, dropped = defaultdict(list), []
-    by_comma = file.suffix == ".txt" and _text(file)[:100].lstrip("\ufeff").startswith("image,caption")
-    lines = _text(file).lstrip("\ufeff").splitlines()
-    for number, line in enumerate(lines[by_comma:], start=1 + by_comma):
-        # A comma within an unquoted caption is part of it.
-        fields = (
-            next(csv.reader([line]), []) if by_comma and '"' in line else line.split(",\t"[not by_comma], 1)
-        )
-        if not line.strip():
+    text, texts, dropped = _text(file).lstrip("\ufeff"), defaultdict(list), []
+    kaggle = text.startswith("image,caption")
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip() or (kaggle and number == 1):
             continue
+        if kaggle and '"' in line:
+            fields = next(csv.reader([line]))
+        else:  # a comma within an unquoted caption is part of it
+            fields = line.split("," if kaggle else "\t", 1)
         if len(fields) < 2 or not fields[0].strip():
             dropped.append(f"{file.name}, line {number}: no image and caption in {line[:60]!r}")
             continue

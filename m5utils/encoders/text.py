@@ -127,19 +127,20 @@ def glove(file: Path) -> WordVectors:
         FileNotFoundError: If there is no such file.
         ValueError: If a line has another number of values than the first; it is named.
     """
-    file, found = Path(file), {}
+    file, found, dim = Path(file), {}, None
     with _there(file).open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):
             word, *values = line.rstrip("\n").split(" ")
-            if len(found) and len(values) != len(next(iter(found.values()))):
+            dim = dim or len(values)
+            if len(values) != dim:
                 raise ValueError(
-                    f"{file}, line {number}: expected {len(next(iter(found.values())))} values, as on the "
-                    f"first, got {len(values)}. Was the download cut off, or is it a .vec with a heading?"
+                    f"{file}, line {number}: expected {dim} values, as on the first, got {len(values)}. "
+                    "Was the download cut off, or is it a .vec with a heading?"
                 )
             found[word] = np.array(values, dtype=np.float32)
     if not found:
         raise ValueError(f"{file} is empty: expected lines of a word and its values.")
-    return WordVectors("GloVe", len(next(iter(found.values()))), found.get, found.__contains__)
+    return WordVectors("GloVe", dim, found.get, found.__contains__)
 
 
 MAGIC, VERSION = 793712314, 12

@@ -2,8 +2,6 @@
 
 import copy
 import os
-import tempfile
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +14,7 @@ from m5utils.datasets import mit_split
 from m5utils.datasets.mit_split import LabelledImages
 from m5utils.encoders import image
 
-from .timing import interleaved
+from .measuring import interleaved, peak_mb, temporary_cache
 
 N_TIMED, N_BARE = 256, 64
 N_FEW, N_MANY = 500, 2000
@@ -24,17 +22,11 @@ N_FEW, N_MANY = 500, 2000
 
 def run() -> dict[str, float]:
     """Images per second of `encode`, cold, over the bare network's; and megabytes per 1,000 images."""
-    with tempfile.TemporaryDirectory() as folder:
-        before = os.environ.get("M5_CACHE")
-        try:
-            return {
-                "encode/fraction_of_forward": fraction_of_forward(Path(folder)),
-                "encode/extra_mb_per_1000_images": extra_mb_per_1000_images(Path(folder)),
-            }
-        finally:
-            os.environ.pop("M5_CACHE")
-            if before is not None:
-                os.environ["M5_CACHE"] = before
+    with temporary_cache() as folder:
+        return {
+            "encode/fraction_of_forward": fraction_of_forward(folder),
+            "encode/extra_mb_per_1000_images": extra_mb_per_1000_images(folder),
+        }
 
 
 def copies(folder: Path, n: int) -> LabelledImages:
@@ -91,30 +83,3 @@ def extra_mb_per_1000_images(folder: Path) -> float:
         peak_mb(lambda listed=listed: embeddings.encode(encoder, listed).values) for listed in (few, many)
     ]
     return max(0.0, (peaks[1] - peaks[0]) / (N_MANY - N_FEW) * 1000)
-
-
-def peak_mb(call: Callable[[], object]) -> float:
-    """The most memory of its own (not mapped from files) that this process held during a call, in MB."""
-    done, peak = threading.Event(), [own_mb()]
-
-    def watch() -> None:
-        while not done.wait(0.005):
-            peak[0] = max(peak[0], own_mb())
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        kept = call()
-        peak[0] = max(peak[0], own_mb())
-        del kept
-    finally:
-        done.set()
-        watcher.join()
-    return peak[0]
-
-
-def own_mb() -> float:
-    """The anonymous memory of this process, as Linux counts it."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    (kilobytes,) = (line.split()[1] for line in lines if line.startswith("RssAnon:"))
-    return int(kilobytes) / 1024

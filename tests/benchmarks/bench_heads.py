@@ -1,7 +1,5 @@
 """Training two heads on cached features: against the multiply-adds alone, and against the deck's way."""
 
-import os
-import tempfile
 import time
 
 import numpy as np
@@ -12,7 +10,7 @@ from torch.nn import functional
 from m5utils import alignment, objectives
 from m5utils.pairs import Pairs
 
-from .timing import interleaved
+from .measuring import interleaved, temporary_cache
 
 IMAGE_DIM, WORD_DIM, DIM, BATCH = 4096, 300, 1000, 1024
 COCO_IMAGES, COCO_CAPTIONS = 82_783, 414_113
@@ -21,15 +19,8 @@ DECK_BATCH, STEPS = 32, 10
 
 def run() -> dict[str, float]:
     """Model A of the deck with all negatives of a batch of 1,024, features of COCO train2014's size."""
-    before = os.environ.get("M5_CACHE")
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["M5_CACHE"] = folder
-        try:
-            return of_steps() | four_epochs()
-        finally:
-            os.environ.pop("M5_CACHE")
-            if before is not None:
-                os.environ["M5_CACHE"] = before
+    with temporary_cache():
+        return of_steps() | four_epochs()
 
 
 def of_steps() -> dict[str, float]:

@@ -5,7 +5,7 @@ from sklearn.metrics import average_precision_score
 
 from m5utils import metrics, relevance
 
-from .timing import interleaved
+from .measuring import interleaved
 
 N_QUERY, N_GALLERY, N_CLASSES = 404, 1881, 8
 

@@ -6,7 +6,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from m5utils import search
 
-from .timing import interleaved
+from .measuring import interleaved
 
 N_QUERY, N_GALLERY, DIM, K = 5_000, 25_000, 1024, 10
 

