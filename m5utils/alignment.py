@@ -8,15 +8,17 @@ import copy
 import math
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from m5utils import checkpoints, heads, objectives, paths, ranks, runtime
-from m5utils.pairs import Pairs
+from m5utils import checkpoints, heads, objectives, paths, ranks, runtime, spaces
+from m5utils.pairs import Pairs, PairTask
 
 
 @dataclass(frozen=True)
@@ -25,15 +27,16 @@ class Recipe:
 
     Attributes:
         objective: One of `objectives.OBJECTIVES`.
-        settings: Of the objective: margin, direction, measured_by, temperature, ...
+        settings: Of the objective: margin, direction, temperature, ...
         image_head: One of `heads.HEADS`.
-        caption_head: One of `heads.HEADS`.
+        caption_head: One of `heads.HEADS`, or "attention" for captions as numbers of words.
         dim: Of the common space.
         epochs: Passes over the captions, at most.
         batch: Pairs per step.
         rate: Learning rate of AdamW, which falls to 0 along a cosine unless `constant`.
         constant: Whether the rate stays what it is.
         decay: Weight decay.
+        measured_by: "cosine", or "euclidean" for objectives that know it; scores are measured alike.
     """
 
     objective: str = "info_nce"
@@ -46,11 +49,20 @@ class Recipe:
     rate: float = 5e-4
     constant: bool = False
     decay: float = 1e-2
+    measured_by: str = "cosine"
 
 
 DECK = Recipe(
-    "rolled", (), "deck_a", "deck_a", dim=1000, epochs=4, batch=32, rate=2e-5, constant=True
-)  # margin 0.5, Euclidean, AdamW
+    objective="rolled",  # margin 0.5
+    image_head="deck_a",
+    caption_head="deck_a",
+    dim=1000,
+    epochs=4,
+    batch=32,
+    rate=2e-5,
+    constant=True,
+    measured_by="euclidean",
+)
 
 
 class Aligned(nn.Module):
@@ -136,10 +148,38 @@ def fit(
     return Fitted(model.to(runtime.device()).eval().requires_grad_(False), **history)
 
 
+def aligned(recipe: Recipe, members: int = 1) -> Callable[[PairTask, int], tuple[Tensor, Tensor]]:
+    """A method to judge: fit this recipe on a task's pairs, embed those that are ranked.
+
+    The inner product of what it gives is the score that the recipe was trained by: the cosine, or minus the
+    squared Euclidean distance.
+
+    Args:
+        recipe: How to fit.
+        members: Pairs of heads, each from another seed, whose scores are averaged: their embeddings stand
+            side by side.
+
+    Returns:
+        From a task and a seed to embeddings of images and captions, about dim × members long.
+    """
+
+    def method(task: PairTask, seed: int) -> tuple[Tensor, Tensor]:
+        models = [fit(task.train, recipe, seed + 1000 * member).model for member in range(members)]
+        embedded = [model.embed(task.ranked) for model in models]
+        if recipe.measured_by == "euclidean":
+            embedded = [spaces.by_distance(*one) for one in embedded]
+        else:
+            embedded = [tuple(functional.normalize(rows) for rows in one) for one in embedded]
+        images, captions = (torch.cat(of_each, dim=1) for of_each in zip(*embedded, strict=True))
+        return images / members, captions
+
+    return method
+
+
 def _untrained(train: Pairs, recipe: Recipe, seed: int) -> tuple[nn.Module, nn.Module]:
     runtime.seed_everything(seed)
     images = heads.by_name(recipe.image_head, train.images, recipe.dim)
-    return images, heads.by_name(recipe.caption_head, train.captions, recipe.dim)
+    return images, heads.by_name(recipe.caption_head, train.captions, recipe.dim, train.words)
 
 
 def _train(
@@ -153,7 +193,9 @@ def _train(
 ) -> None:
     """Train, saving now and then, and leave `aligned.safetensors`."""
     device = runtime.device()
-    model, objective = model.to(device), objectives.by_name(recipe.objective, **dict(recipe.settings))
+    measured = {"measured_by": recipe.measured_by} if recipe.measured_by != "cosine" else {}
+    objective = objectives.by_name(recipe.objective, **dict(recipe.settings), **measured)
+    model = model.to(device)
     learned = [*model.parameters()]
     if isinstance(objective, nn.Module):
         learned += [*objective.to(device).parameters()]

@@ -1,6 +1,6 @@
 """What turns a backbone's features into the embeddings that are compared.
 
-Knows feature vectors. Must not know images, labels or losses.
+Knows feature vectors, and the vectors of words. Must not know images, captions, labels or losses.
 """
 
 import torch
@@ -64,18 +64,61 @@ def deck_b(features: Tensor, dim: int = 200, width: int = 384) -> Head:
     return Head(features, layers, normalise=False, standardise=False)
 
 
+class Attention(nn.Module):
+    """Learns which words of a caption count: weighted means of its word vectors, then a linear layer.
+
+    Each of `looks` weighings scores every word by an inner product with its vector and takes a softmax over
+    the caption. The word vectors stay as they are; a word's neighbours do not change its score.
+
+    Reference: Lin et al., "A structured self-attentive sentence embedding", ICLR 2017.
+    """
+
+    def __init__(self, words: Tensor, dim: int, looks: int = 4) -> None:
+        """Keep the (n_words, word_dim) vectors; place 0 is put before them for "no word"."""
+        super().__init__()
+        table = torch.cat([torch.zeros(1, words.shape[1]), (words - words.mean(dim=0)) / words.std()])
+        self.register_buffer("words", table, persistent=False)  # given again with the captions
+        self.score = nn.Linear(words.shape[1], looks, bias=False)
+        self.layers = nn.Linear(looks * words.shape[1], dim, bias=False)
+        nn.init.zeros_(self.score.weight)  # starts as the mean
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        """(n, longest) numbers of words, -1 behind the last, to (n, dim) embeddings of length 1."""
+        return self.project(self.standardised(numbers))
+
+    def standardised(self, numbers: Tensor) -> Tensor:
+        """(n, longest) places in the table; no step of training changes them."""
+        return numbers + 1
+
+    def project(self, places: Tensor) -> Tensor:
+        """(n, longest) places in the table to (n, dim) embeddings; a caption without words gives zeros."""
+        vectors = self.words[places]  # (n, longest, word_dim)
+        scores = self.score(vectors).masked_fill(places[:, :, None] == 0, -1e4)
+        weighted = scores.softmax(dim=1).transpose(1, 2) @ vectors  # (n, looks, word_dim)
+        return functional.normalize(self.layers(weighted.flatten(1)))
+
+
 HEADS = {"linear": linear, "hidden": hidden, "deck_a": deck_a, "deck_b": deck_b}
 
 
-def by_name(name: str, features: Tensor, dim: int) -> nn.Module:
-    """An untrained head for (n, in_dim) features.
+def by_name(name: str, features: Tensor, dim: int, words: Tensor | None = None) -> nn.Module:
+    """An untrained head.
+
+    Args:
+        name: One of `HEADS`, or "attention".
+        features: (n, in_dim) that the head is made for; (n, longest) numbers of words for "attention".
+        dim: Length of an embedding.
+        words: (n_words, word_dim) that the numbers stand for; None if the features are vectors.
 
     Raises:
-        ValueError: If there is no such head.
+        ValueError: If there is no such head, or it does not fit the features.
     """
-    if name not in HEADS:
-        raise ValueError(f"expected a head out of {', '.join(HEADS)}; got {name!r}")
-    return HEADS[name](features, dim)
+    if name not in (*HEADS, "attention"):
+        raise ValueError(f"expected a head out of {', '.join(HEADS)}, attention; got {name!r}")
+    if (name == "attention") != (words is not None):
+        needs, has = ("words", "vectors") if name == "attention" else ("vectors", "numbers of words")
+        raise ValueError(f"the head {name} takes captions as {needs}; these are {has}")
+    return Attention(words, dim) if name == "attention" else HEADS[name](features, dim)
 
 
 def whitening(features: Tensor, dim: int = 128) -> Head:

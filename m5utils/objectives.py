@@ -39,10 +39,8 @@ def negatives(image_of: Tensor) -> Tensor:
     return image_of[:, None] != image_of[None, :]
 
 
-def rolled(
-    margin: float = 0.5, measured_by: str = "euclidean", direction: str = "image_to_text"
-) -> Objective:
-    """One negative for every pair, the next pair's: what group 7's deck trains with.
+def rolled(margin: float = 0.5, measured_by: str = "cosine", direction: str = "image_to_text") -> Objective:
+    """One negative for every pair, the next pair's: what group 7's deck trains with, by Euclidean distance.
 
     mean max(0, s(anchor, negative) - s(anchor, positive) + margin). The anchor is the image, or the caption,
     or each in turn. A pair whose neighbour in the batch shows the same image has no negative and counts 0.

@@ -54,7 +54,7 @@ def test_the_deck_is_an_activation_and_a_linear_layer():
     assert (first.out_features, second.in_features, second.out_features) == (384, 384, 4)
     assert dataclasses.asdict(alignment.DECK) == {
         "objective": "rolled", "settings": (), "image_head": "deck_a", "caption_head": "deck_a", "dim": 1000,
-        "epochs": 4, "batch": 32, "rate": 2e-5, "constant": True, "decay": 0.01,
+        "epochs": 4, "batch": 32, "rate": 2e-5, "constant": True, "decay": 0.01, "measured_by": "euclidean",
     }  # fmt: skip
 
 

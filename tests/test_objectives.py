@@ -68,13 +68,11 @@ def test_a_batch_of_one_pair_is_finite(objective):
 def test_rolled_by_hand():
     # Euclidean: caption 0 is right (0 away), its negative, caption 1, is 3 away: 0 - 3 + margin
     images, captions = torch.tensor([[0.0], [10.0]]), torch.tensor([[0.0], [3.0]])
-    there = objectives.rolled(margin=4.0)  # image 0: 0 - 3 + 4 = 1; image 1: 7 - 10 + 4 = 1
+    there = objectives.rolled(4.0, "euclidean")  # image 0: 0 - 3 + 4 = 1; image 1: 7 - 10 + 4 = 1
     assert value(there, images, captions) == pytest.approx(1)
-    back = objectives.rolled(
-        margin=4.0, direction="text_to_image"
-    )  # caption 0: 0 - 10 + 4 < 0; 1: 7 - 3 + 4 = 8
+    back = objectives.rolled(4.0, "euclidean", "text_to_image")  # caption 0: 0 - 10 + 4 < 0; 1: 7 - 3 + 4 = 8
     assert value(back, images, captions) == pytest.approx(4)
-    both = objectives.rolled(margin=4.0, direction="both")
+    both = objectives.rolled(4.0, "euclidean", "both")
     assert value(both, images, captions) == pytest.approx(2.5)
     assert value(there, images, captions, [5, 5]) == 0  # the only negative shows the same image
 
@@ -82,7 +80,8 @@ def test_rolled_by_hand():
 def test_rolled_is_the_triplet_loss_of_torch_with_the_batch_shifted():
     images, captions = gaussian(9, 6), gaussian(9, 6, seed=1)
     deck = torch.nn.TripletMarginLoss(margin=0.5, p=2)(images, captions, captions.roll(-1, 0))
-    assert value(objectives.rolled(), images, captions) == pytest.approx(float(deck), abs=1e-4)
+    ours = objectives.rolled(measured_by="euclidean")
+    assert value(ours, images, captions) == pytest.approx(float(deck), abs=1e-4)
 
 
 def test_hinges_by_hand():
