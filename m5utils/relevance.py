@@ -1,6 +1,6 @@
-"""Which gallery items answer which query: from labels to a relevance matrix.
+"""What answers what: classes that are the same, captions that describe an image.
 
-Knows labels. Must not know embeddings, scores or files.
+Knows labels and the numbers of images. Must not know embeddings, scores or files.
 """
 
 import numpy as np
@@ -39,3 +39,24 @@ def same_class(query_labels: ArrayLike, gallery_labels: ArrayLike) -> np.ndarray
             f"({int(absent.sum())} such queries): put that class into the gallery or leave these queries out"
         )
     return query[:, None] == gallery
+
+
+def captions_of(image_of: np.ndarray, images: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """The captions of some images, those of an image together, images in the order they are given.
+
+    Args:
+        image_of: (n_captions,) the image each caption describes, sorted.
+        images: (n,) numbers of images.
+
+    Returns:
+        Where these captions stand, and the place in `images` of the one that each describes; both int64.
+
+    Example:
+        >>> captions_of(np.array([0, 0, 1, 2]), [2, 0])
+        (array([3, 0, 1]), array([0, 1, 1]))
+    """
+    images = np.asarray(images, dtype=np.int64)
+    first, last = np.searchsorted(image_of, images), np.searchsorted(image_of, images, side="right")
+    place = np.repeat(np.arange(len(images)), last - first)
+    before = np.cumsum(last - first) - (last - first)
+    return first[place] + np.arange(len(place)) - before[place], place

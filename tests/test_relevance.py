@@ -36,3 +36,11 @@ def test_absent_class_is_named_with_its_first_query():
 def test_labels_must_be_one_per_item():
     with pytest.raises(ValueError, match=r"got \(2, 1\) and \(2,\)"):
         relevance.same_class([[0], [1]], [0, 1])
+
+
+def test_captions_of_any_images_in_any_order():
+    image_of = np.array([0, 0, 2, 2, 2, 5])  # images 1, 3 and 4 have none
+    for images in ([0, 2, 5], [5, 0], [2, 2], [1, 2, 3], [], [4]):
+        chosen, place = relevance.captions_of(image_of, images)
+        expected = [(c, at) for at, image in enumerate(images) for c in range(6) if image_of[c] == image]
+        assert list(zip(chosen.tolist(), place.tolist(), strict=True)) == expected
