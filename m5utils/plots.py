@@ -3,6 +3,7 @@
 Knows arrays, and lists of labelled images. Must not compute a result, and writes no file.
 """
 
+import textwrap
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 
@@ -17,6 +18,7 @@ from scipy.special import expit, logit
 
 from m5utils.datasets.mit_split import LabelledImages
 
+LETTER, LINE = 0.058, 0.125  # inches that a letter is wide, and a line high, at size 7
 COLUMN, PAGE = 3.35, 6.95  # inches: one column and both columns of a two-column A4 page
 RIGHT, WRONG = (
     "#009E73",
@@ -43,13 +45,17 @@ STYLE = {
 
 
 @contextmanager
-def _style():
+def style():
+    """The report's fonts and lines, for what is drawn inside."""
     with sns.axes_style("ticks"), plt.rc_context(STYLE):
         yield
 
 
-def _panel_figure(columns: int, rows: int, width: float, height: float) -> tuple[Figure, np.ndarray]:
-    figure, axes = plt.subplots(rows, columns, figsize=(width, height), squeeze=False)
+def grid(
+    columns: int, rows: int, width: float, height: float, ratios: Sequence[float] | None = None
+) -> tuple[Figure, np.ndarray]:
+    """A figure, in inches, and its panels (rows, columns), whose columns may differ in width."""
+    figure, axes = plt.subplots(rows, columns, figsize=(width, height), squeeze=False, width_ratios=ratios)
     plt.close(figure)  # the notebook shows what a cell returns; without this it would show it twice
     return figure, axes
 
@@ -61,8 +67,8 @@ def palette(n: int) -> list:
 
 def class_counts(counts: pd.DataFrame) -> Figure:
     """Bars of the images per class (rows) and split (columns)."""
-    with _style():
-        figure, axes = _panel_figure(1, 1, COLUMN, 2.2)
+    with style():
+        figure, axes = grid(1, 1, COLUMN, 2.2)
         long = counts.drop(index="all").reset_index().melt("class", var_name="split", value_name="images")
         sns.barplot(long, y="class", x="images", hue="split", palette=palette(2), ax=axes[0, 0])
         axes[0, 0].set(ylabel="", xlabel="images")
@@ -71,19 +77,22 @@ def class_counts(counts: pd.DataFrame) -> Figure:
 
 
 def curves(
-    lines: dict[str, tuple[np.ndarray, np.ndarray]],
+    lines: dict[str, tuple[np.ndarray, ...]],
     xlabel: str,
     ylabel: str,
     limits: tuple[float, float] | None = (0, 1.02),
     level: float | None = None,
 ) -> Figure:
-    """Named lines (x, y) in one panel; `level` is drawn as the dotted line of chance."""
-    with _style():
-        figure, axes = _panel_figure(1, 1, COLUMN, 2.5)
+    """Named lines (x, y), or (x, y, low, high) with a band, in one panel; `level` is chance, dotted."""
+    with style():
+        figure, axes = grid(1, 1, COLUMN, 2.5)
         axis = axes[0, 0]
         dashes = ["-", "--", "-.", (0, (1, 1)), (0, (5, 1)), (0, (3, 1, 1, 1))]
-        for number, (name, (x, y)) in enumerate(lines.items()):
-            axis.plot(x, y, label=name, color=palette(8)[number % 8], linestyle=dashes[number % len(dashes)])
+        for number, (name, (x, y, *band)) in enumerate(lines.items()):
+            colour = palette(8)[number % 8]
+            axis.plot(x, y, label=name, color=colour, linestyle=dashes[number % len(dashes)])
+            if band:
+                axis.fill_between(x, *band, color=colour, alpha=0.2, linewidth=0)
         if level is not None:
             axis.axhline(level, color="0.5", linestyle=":", linewidth=0.8, label="chance")
         axis.set(xlabel=xlabel, ylabel=ylabel)
@@ -99,8 +108,8 @@ def intervals(rows: pd.DataFrame, xlabel: str, level: float | None = None) -> Fi
     The axis is a logit (0.99 is as far from 0.9 as 0.9 from 0.5), or the rows near 1 would lie on each other;
     what is nearer than 0.0001 to 0 or 1 is drawn there. `level` is drawn as the dotted line of chance.
     """
-    with _style():
-        figure, axes = _panel_figure(1, 1, COLUMN, 0.7 + 0.2 * len(rows))
+    with style():
+        figure, axes = grid(1, 1, COLUMN, 0.7 + 0.2 * len(rows))
         axis = axes[0, 0]
         ordered = rows.sort_values("value").clip(1e-4, 1 - 1e-4)
         height = np.arange(len(ordered))
@@ -139,8 +148,8 @@ def _logit_axis(axis: plt.Axes, low: float, high: float) -> None:
 
 def confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
     """The class of the first neighbour (columns) of the queries of every class (rows), in percent."""
-    with _style():
-        figure, axes = _panel_figure(1, 1, COLUMN, 3.0)
+    with style():
+        figure, axes = grid(1, 1, COLUMN, 3.0)
         percent = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
         sns.heatmap(
             percent, annot=True, fmt=".0f", cmap="Blues", cbar=False, square=True, linewidths=0.4,
@@ -154,10 +163,10 @@ def confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
 
 def maps(points: dict[str, np.ndarray], labels: np.ndarray, classes: Sequence[str]) -> Figure:
     """Named (n, 2) projections side by side, coloured and marked by class; dense points are rasterised."""
-    with _style():
+    with style():
         columns = min(4, len(points))
         rows = -(-len(points) // columns)
-        figure, axes = _panel_figure(columns, rows, PAGE, 0.4 + PAGE / columns * rows)
+        figure, axes = grid(columns, rows, PAGE, 0.4 + PAGE / columns * rows)
         for axis in axes.flat[len(points) :]:
             axis.axis("off")
         for axis, (name, xy) in zip(axes.flat, points.items(), strict=False):
@@ -177,8 +186,8 @@ def maps(points: dict[str, np.ndarray], labels: np.ndarray, classes: Sequence[st
 
 def histogram(groups: dict[str, np.ndarray], xlabel: str) -> Figure:
     """Densities of named samples over one axis, as outlines."""
-    with _style():
-        figure, axes = _panel_figure(1, 1, COLUMN, 2.2)
+    with style():
+        figure, axes = grid(1, 1, COLUMN, 2.2)
         for (name, values), colour, line in zip(
             groups.items(), palette(8), ["-", "--", "-.", ":"] * 2, strict=False
         ):
@@ -212,26 +221,42 @@ def retrieval(
 
 
 def panel(
-    queries: Sequence[tuple[Image.Image, str]], answers: Sequence[Sequence[tuple[Image.Image, str, bool]]]
+    queries: Sequence[tuple[Image.Image, str] | str],
+    answers: Sequence[Sequence[tuple[Image.Image, str, bool]]],
 ) -> Figure:
     """One row per query: the query, then its first answers, framed (solid green: right, dashed red: wrong).
 
     Args:
-        queries: A picture and its caption each.
+        queries: A picture and its caption each, or a text alone, which stands in an empty box.
         answers: For every query its answers, best first: picture, caption, is it right.
     """
-    with _style():
+    with style():
         columns = 1 + max(len(row) for row in answers)
         side = PAGE / columns
-        figure, axes = _panel_figure(columns, len(queries), PAGE, (side + 0.22) * len(queries))
+        figure, axes = grid(columns, len(queries), PAGE, (side + 0.22) * len(queries))
         for axis in axes.flat:
             axis.axis("off")
-        for row, ((picture, caption), found) in enumerate(zip(queries, answers, strict=True)):
-            axes[row, 0].imshow(picture)
-            axes[row, 0].set_title(f"query: {caption}", fontsize=7)
+        for row, (query, found) in enumerate(zip(queries, answers, strict=True)):
+            if isinstance(query, str):
+                _boxed(axes[row, 0], query, side)
+            else:
+                axes[row, 0].imshow(query[0])
+                axes[row, 0].set_title(f"query: {query[1]}", fontsize=7)
             for column, (answer, name, is_right) in enumerate(found, start=1):
                 _framed(axes[row, column], answer, name, is_right)
         return figure
+
+
+def _boxed(axis: plt.Axes, text: str, side: float) -> None:
+    """A text in a square of that many inches; what does not fit is cut off, at a word."""
+    across, down = int(side / LETTER) - 3, int(side / LINE) - 2
+    lines = textwrap.wrap(text, across, max_lines=down, placeholder=" …")
+    axis.text(0.5, 0.5, "\n".join(lines), fontsize=7, ha="center", va="center", transform=axis.transAxes)
+    axis.set_title("query", fontsize=7)
+    axis.axis("on")
+    axis.set(xticks=[], yticks=[], box_aspect=1)
+    for spine in axis.spines.values():
+        spine.set(visible=True, color="0.6")
 
 
 def _framed(axis: plt.Axes, picture: Image.Image, caption: str, is_right: bool) -> None:
@@ -246,10 +271,10 @@ def _framed(axis: plt.Axes, picture: Image.Image, caption: str, is_right: bool) 
 
 def gallery(pictures: dict[str, Sequence[Image.Image]]) -> Figure:
     """Rows of example pictures, a row per name."""
-    with _style():
+    with style():
         columns = max(len(row) for row in pictures.values())
         side = (PAGE - 0.8) / columns
-        figure, axes = _panel_figure(columns, len(pictures), PAGE, side * len(pictures))
+        figure, axes = grid(columns, len(pictures), PAGE, side * len(pictures))
         for axis in axes.flat:
             axis.set(xticks=[], yticks=[])
             axis.axis("off")

@@ -199,3 +199,35 @@ def test_numbers_and_table_of_pairs():
     assert table.loc["near", "rsum"] == "600.0"
     assert table.loc["chance", "T2I R@1"] == "8.3"
     assert table.loc["chance", "rsum"] == ""
+
+
+def test_recall_by_gallery_size_ranks_each_part_with_its_captions():
+    image_of = np.random.default_rng(0).permutation(np.repeat(np.arange(30), 3))  # not sorted
+    images, _ = embeddings_of(30, 3, 0)
+    captions = images[image_of] + 0.5 * gaussian(90, 6, 1)
+    found = evaluation.recall_by_gallery_size(images, captions, image_of, [30, 12, 1], draws=4)
+    assert sorted(found) == [
+        f"{way}/recall@{k}" for way in ("image_to_text", "text_to_image") for k in (1, 10)
+    ]
+    whole = ranks.of_pairs(images, captions, image_of)
+    rows = [np.random.default_rng([0, draw]).permutation(30)[:12] for draw in range(4)]
+    for name, (sizes, mean, low, high) in found.items():
+        assert sizes.tolist() == [1, 12, 30]
+        assert mean[0] == low[0] == high[0] == 1  # one image and its captions
+        way, metric = name.split("/")
+        assert mean[2] == pytest.approx(getattr(ranks, way)(whole)[metric].mean())
+        assert low[2] == high[2]
+        by_hand = []
+        for part in rows:
+            kept = np.flatnonzero(np.isin(image_of, part))
+            place = np.array([part.tolist().index(image) for image in image_of[kept]])
+            counts = ranks.of_pairs(images[part], captions[kept], place)
+            by_hand.append(getattr(ranks, way)(counts)[metric].mean())
+        np.testing.assert_allclose([mean[1], low[1], high[1]], [np.mean(by_hand), min(by_hand), max(by_hand)])
+    assert found["text_to_image/recall@1"][2][1] < found["text_to_image/recall@1"][3][1]
+
+
+@pytest.mark.parametrize(("sizes", "draws"), [([], 5), ([0], 5), ([13], 5), ([3], 0)])
+def test_galleries_that_cannot_be_drawn_are_named(sizes, draws):
+    with pytest.raises(ValueError, match=r"sizes from 1 to 12, the images; got"):
+        evaluation.recall_by_gallery_size(*embeddings_of(12, 3, 1), np.repeat(np.arange(12), 3), sizes, draws)

@@ -9,11 +9,15 @@ from matplotlib import pyplot as plt
 from matplotlib.text import Text
 from PIL import Image
 
-from m5utils import plots
+from m5utils import plots, plots_of_pairs
 from m5utils.datasets.mit_split import LabelledImages
 
 CLASSES = ("coast", "forest", "street")
 X = np.linspace(0, 1, 5)
+IMAGE_OF = np.repeat(np.arange(8), 3)
+POINTS = np.random.default_rng(0).normal(size=(8, 2)), np.random.default_rng(1).normal(size=(24, 2))
+SENTENCE = "a brown dog runs after a red ball through the tall grass " * 3
+SIZES = np.array([200, 500, 1000, 1100, 5000])
 PICTURE = Image.new("RGB", (8, 8), "teal")
 FIGURES = {
     "class_counts": lambda: plots.class_counts(
@@ -31,6 +35,16 @@ FIGURES = {
     "panel": lambda: plots.panel(
         [(PICTURE, "coast")], [[(PICTURE, "coast", True), (PICTURE, "street", False)]]
     ),
+    "panel_of_texts": lambda: plots.panel(
+        [SENTENCE, (PICTURE, "coast")], [[(PICTURE, "1", True)] * 5, [(PICTURE, "2", False)] * 5]
+    ),
+    "bands": lambda: plots.curves({"one": (X, X, X - 0.1, X + 0.1), "two": (X, X)}, "size", "recall"),
+    "pair_maps": lambda: plots_of_pairs.pair_maps({"before": POINTS, "after": POINTS}, IMAGE_OF, 5),
+    "close_up": lambda: plots_of_pairs.close_up(*POINTS, IMAGE_OF, [SENTENCE] * 24, (0, 0), 20),
+    "captions_panel": lambda: plots_of_pairs.captions_panel(
+        [PICTURE] * 2, [[(SENTENCE, True), ("a cat", False)], [(SENTENCE, False)] * 5], [1, 1234]
+    ),
+    "by_gallery_size": lambda: plots_of_pairs.by_gallery_size({"R@1": (SIZES, *[1 / SIZES] * 3)}),
     "gallery": lambda: plots.gallery({"coast": [PICTURE] * 3, "street": [PICTURE] * 2}),
 }
 
@@ -100,3 +114,67 @@ def test_retrieval_pairs_every_query_with_its_answers():
 def test_the_confusion_is_in_percent_of_the_row():
     axis = plots.confusion(np.array([[3, 1, 0], [0, 0, 0], [0, 0, 5]]), CLASSES).axes[0]
     assert [text.get_text() for text in axis.texts] == ["75", "25", "0", "0", "0", "0", "0", "0", "100"]
+
+
+@pytest.mark.parametrize("name", ["close_up", "captions_panel", "panel_of_texts"])
+def test_no_text_lies_on_another_or_is_cut_off(name):
+    figure = FIGURES[name]()
+    figure.draw_without_rendering()  # a closed figure's canvas draws nothing, so that nothing is laid out
+    # of the words alone: what an annotation covers includes its line
+    found = [Text.get_window_extent(text) for axis in figure.axes for text in axis.texts]
+    assert len(found) >= 1
+    for number, box in enumerate(found):
+        inside = figure.bbox.padded(1)
+        assert inside.x0 <= box.x0 < box.x1 <= inside.x1
+        assert inside.y0 <= box.y0 < box.y1 <= inside.y1
+        assert not any(box.overlaps(other) for other in found[:number])
+
+
+def test_lines_go_from_captions_to_their_images():
+    axis = FIGURES["pair_maps"]().axes[1]
+    (lines,) = [each for each in axis.collections if hasattr(each, "get_segments")]
+    tied = [0, 5, 11, 17, 23]
+    np.testing.assert_allclose([line[0] for line in lines.get_segments()], POINTS[1][tied])
+    np.testing.assert_allclose([line[1] for line in lines.get_segments()], POINTS[0][IMAGE_OF[tied]])
+
+
+def test_a_close_up_names_the_nearest_items():
+    names = [text.get_text() for text in FIGURES["close_up"]().axes[0].texts]
+    lengths = np.linalg.norm(np.concatenate(POINTS), axis=1)
+    nearest = np.argsort(lengths)[:20]
+    assert len(names) == 20
+    expected = sorted(f"image {row}" for row in nearest if row < 8)
+    assert sorted(name for name in names if name.startswith("image")) == expected
+    starts = sorted(f"{IMAGE_OF[row - 8]}: a brown dog" for row in nearest if row >= 8)
+    assert sorted(name[:14] for name in names if not name.startswith("image")) == starts
+
+
+def test_captions_are_marked_in_the_colour_of_their_mark():
+    texts = FIGURES["captions_panel"]().axes[1].texts
+    right, wrong = (next(text for text in texts if text.get_text()[0] == mark) for mark in "✓✗")
+    assert (right.get_color(), wrong.get_color()) == (plots.RIGHT, plots.WRONG)
+    assert texts[-1].get_text() == "first right caption: rank 1"
+    assert " ".join(" ".join(text.get_text() for text in texts[:-2]).split()) == f"✓ {SENTENCE.strip()}"
+
+
+def test_a_text_as_query_stands_in_a_box_and_a_picture_beside_its_answers():
+    text, *_ = FIGURES["panel_of_texts"]().axes
+    assert len(text.images) == 0
+    assert text.get_title() == "query"
+    assert text.texts[0].get_text().startswith("a brown dog")
+
+
+def test_sizes_are_ticks_unless_they_touch():
+    axis = FIGURES["by_gallery_size"]().axes[0]
+    assert axis.get_xscale() == "log"
+    labels = [label.get_text() for label in axis.get_xticklabels()]
+    assert sorted(labels, key=len) == ["500", "200", "5,000", "1,100"]
+    assert axis.get_ylim()[0] == 0
+
+
+def test_bands_lie_where_the_interval_is():
+    axis = FIGURES["bands"]().axes[0]
+    (band,) = axis.collections
+    vertices = band.get_paths()[0].vertices
+    assert vertices[:, 1].min() == pytest.approx(-0.1)
+    assert vertices[:, 1].max() == pytest.approx(1.1)
