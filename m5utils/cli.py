@@ -53,7 +53,7 @@ def encode(
     profile: ProfileName = "demo",
     shard: Annotated[str, typer.Option(help="i/n: part i of 1..n, for a SLURM array.")] = "1/1",
 ) -> None:
-    """Encode every image of the profile into the cache, or one part of them on each of n machines.
+    """Encode the profile's images and captions into the cache, or one part of them on each of n machines.
 
     sbatch --array=1-8 ... --wrap 'm5 encode --profile course --shard $SLURM_ARRAY_TASK_ID/8'
     """
@@ -64,7 +64,7 @@ def encode(
         part, parts = map(int, match.groups()) if match else (0, 0)
         if not 1 <= part <= parts:
             raise ValueError(f"--shard {shard}: expected i/n with 1 <= i <= n")
-        job.encode(profile, part, parts)
+        job.encode(profile, part=part, parts=parts)
 
 
 @app.command()

@@ -195,7 +195,12 @@ def plain_features(profile: Profile, listed: ImageFiles) -> Tensor:
 
     For pictures that no network is fine-tuned on: a map takes ten times the room of a vector.
     """
-    return _joined([image.image_encoder(profile.image_encoder, size) for size in profile.image_sizes], listed)
+    return _joined(plain_sources(profile), listed)
+
+
+def plain_sources(profile: Profile) -> list[image.ImageEncoder]:
+    """The encoders behind `plain_features`, one per size."""
+    return [image.image_encoder(profile.image_encoder, size) for size in profile.image_sizes]
 
 
 def _joined(encoders: list[nn.Module], listed: ImageFiles) -> Tensor:
@@ -230,12 +235,13 @@ def readable(profile: Profile, listed: ImageFiles, on_bad_image: str = "raise") 
     return listed.take(encode(encoders(profile)[0].source, listed, on_bad_image).kept)
 
 
-def encode_texts(encoder: nn.Module, texts: Sequence[str]) -> Tensor:
+def encode_texts(encoder: nn.Module, texts: Sequence[str], part: tuple[int, int] = (1, 1)) -> Tensor:
     """The vectors of these texts, (n, dim) float32, through the same cache as those of images.
 
     Args:
         encoder: Has `batches`, `forward`, `dim`, `dtype` and `settings`, see `encoders.bert`.
         texts: n texts; what they say is all that names them.
+        part: (i, n) encodes only every n-th shard, from the i-th, see `encode`.
 
     Raises:
         ValueError: If there is no text, or vectors are not finite.
@@ -246,10 +252,14 @@ def encode_texts(encoder: nn.Module, texts: Sequence[str]) -> Tensor:
     settings = encoder.settings()
     folder = paths.cache() / "embeddings" / paths.key_of(settings)
     shards = _shards([hashlib.sha256(one.encode()).hexdigest() for one in texts], TEXTS)
+    shards = shards[part[0] - 1 :: part[1]]
     doing = f"encoding with {encoder}", f"× {TEXTS} texts"
-    found = _found(encoder, folder, settings, shards, lambda some: _of_texts(encoder, texts, some), doing)
-    name = _name([shard.name for shard in shards])
-    return Embeddings([values for values, _ in found], {}, np.arange(len(texts)), folder, name).values
+    found = _found(
+        encoder, folder, settings, shards, lambda some: _of_texts(encoder, texts, some), doing, part
+    )
+    values = [of_shard for of_shard, _ in found] or [np.zeros((0, encoder.dim), _numpy(encoder.dtype))]
+    rows, name = np.arange(sum(map(len, values))), _name([shard.name for shard in shards])
+    return Embeddings(values, {}, rows, folder, name).values
 
 
 def _shards(hashes: list[str], size: int) -> list[Shard]:

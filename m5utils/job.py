@@ -10,6 +10,7 @@ import re
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -36,8 +37,8 @@ def do_job(plan_file: Path, name: str) -> int:
     title, folder, log = plan["titles"].get(name, name), Path.cwd(), Path(f"{name}.log").resolve()
     terminal, started = _log_to(log), time.perf_counter()
     try:
-        if name == "encode":
-            encode(plan["profile"])
+        if name.startswith("encode_"):
+            encode(plan["profile"], (name.removeprefix("encode_"),))
         else:
             _notebook(plan, name, folder)
     except BaseException as error:
@@ -115,21 +116,51 @@ def _use_own_kernel(folder: Path) -> None:
     os.environ["JUPYTER_PATH"] = str(folder)  # comes before every other place
 
 
-def encode(profile_name: str, part: int = 1, parts: int = 1) -> None:
-    """Encode the images of a profile into the cache: all, or part 1..`parts` of them on each machine.
+def encode(profile_name: str, names: Sequence[str] = (), part: int = 1, parts: int = 1) -> None:
+    """Encode the images and captions of a profile into the cache: all, or part 1..`parts` on each machine.
 
     Images that cannot be read are counted here; a notebook decides what to do about them.
+
+    Args:
+        profile_name: One of `runtime.PROFILES`.
+        names: Of datasets, "mit_split" or "captions"; by default both, as far as their data is there.
+        part: Which part.
+        parts: Of how many.
+
+    Raises:
+        FileNotFoundError: If data of a named dataset, or of every dataset, is missing.
     """
     from m5utils import embeddings, runtime
-    from m5utils.datasets import mit_split
+    from m5utils.datasets import captions, mit_split
+    from m5utils.encoders import bert
 
-    profile = runtime.profile(profile_name)
+    profile, missing = runtime.profile(profile_name), []
     runtime.pin_threads(profile.threads)
-    for split, images in mit_split.for_profile(profile).items():
-        for source in embeddings.sources(profile, training=split == "train"):
-            done = embeddings.encode(source, images, on_bad_image="skip", part=(part, parts))
-            bad = f", {len(done.bad)} cannot be read" if done.bad else ""
-            print(f"mit_split/{split}, {source}, part {part}/{parts}: {len(done.kept)} images{bad}")
+    datasets = {"mit_split": mit_split.for_profile, "captions": captions.for_profile}
+    for name in names or datasets:
+        try:
+            splits = datasets[name](profile)
+        except FileNotFoundError as error:
+            missing.append(error)
+            if names or len(missing) == len(datasets):
+                raise
+            print(f"{name}: not encoded: {error}")
+            continue
+        for split, listed in splits.items():
+            if name == "captions":
+                texts = embeddings.encode_texts(
+                    bert.bert_encoder(profile.language_model), listed.captions, (part, parts)
+                )
+                print(
+                    f"captions/{split}, {profile.language_model}, part {part}/{parts}: {len(texts)} captions"
+                )
+                sources = embeddings.plain_sources(profile)
+            else:
+                sources = embeddings.sources(profile, training=split == "train")
+            for source in sources:
+                done = embeddings.encode(source, listed, on_bad_image="skip", part=(part, parts))
+                bad = f", {len(done.bad)} cannot be read" if done.bad else ""
+                print(f"{name}/{split}, {source}, part {part}/{parts}: {len(done.kept)} images{bad}")
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ WHAT_IT_NAMES = {
     "M5_FLICKR8K": "the folder of Flickr8k that holds captions.txt, Images and the official lists",
     "M5_FLICKR30K": "the folder of Flickr30k that holds dataset_flickr30k.json and flickr30k_images",
     "M5_FASTTEXT": "FastText's file, fasttext_wiki.en.bin on the course's server",
+    "M5_GLOVE": "GloVe's word vectors in text format, such as glove.6B.50d.txt",
     "M5_COCO": "the folder of COCO that holds annotations/captions_*.json and the pictures",
 }
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 KEY = re.compile(r"[A-Za-z0-9/@._-]+")  # what \csname takes as it is, whatever babel makes active
 TOPIC = re.compile(r"[a-z0-9_]+")
+# Metrics that are no fractions, printed as they are; beside them "recall_sum", six fractions added.
+MEASURES = ("rank", "median_rank", "loss", "hubness", "modality_gap")
 NUMERAL = re.compile(r"[-+−±–.,\d\s%\\]*")
 ESCAPES = str.maketrans(
     {char: f"\\{char}" for char in "&%$#_{}"}
@@ -55,6 +57,8 @@ class Outputs:
 
     def number(self, key: str, value: float) -> None:
         """Keep one result under `<method>/<setting>/<metric>`: a fraction (float) or a count (int).
+
+        The metrics in `MEASURES` may have any finite value.
 
         Raises:
             ValueError: If the key is malformed or was used before, or the value is not finite, a fraction
@@ -162,7 +166,8 @@ def read_numbers(number: str, profile_name: str) -> dict[str, float]:
 def build_numbers(profile_name: str) -> Path:
     r"""Merge every `NN.json` of a profile into `numbers.tex`, where \result{NN/key} finds it.
 
-    Fractions become percent with one decimal, counts stay as they are: the only place that formats.
+    Fractions become percent with one decimal, `MEASURES` keep three digits, counts stay as they are: the only
+    place that formats.
     The file is left alone if it would not change.
     """
     folder = paths.GENERATED / profile_name
@@ -174,7 +179,9 @@ def build_numbers(profile_name: str) -> Path:
     ]
     for file in sorted(folder.glob("[0-9][0-9].json")):
         for key, value in sorted(json.loads(file.read_text(encoding="utf-8")).items()):
-            lines.append(rf"\expandafter\def\csname result@{file.stem}/{key}\endcsname{{{_printed(value)}}}")
+            lines.append(
+                rf"\expandafter\def\csname result@{file.stem}/{key}\endcsname{{{_printed(key, value)}}}"
+            )
     path, text = folder / "numbers.tex", "\n".join(lines) + "\n"
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         with paths.published(path) as part:
@@ -189,13 +196,22 @@ def _fraction_or_count(key: str, value: object) -> float | int:
         if value < 0:
             raise ValueError(f"number {key!r}: a count is 0 or more, got {value}")
         return int(value)
-    if not math.isfinite(value) or abs(value) > 1:
+    most = {"recall_sum": 6.0}.get(_metric(key), 1.0)
+    if not math.isfinite(value) or (abs(value) > most and _metric(key) not in MEASURES):
         raise ValueError(f"number {key!r}: expected a fraction within -1 and 1 (no percent), got {value}")
     return float(value)
 
 
-def _printed(value: float | int) -> str:
-    return str(value) if isinstance(value, int) else f"{100 * value:.1f}"
+def _metric(key: str) -> str:
+    """The last word of a key that is no statistic of it."""
+    words = [word for word in key.split("/") if word not in ("std", "low", "high")]
+    return words[-1] if words else ""
+
+
+def _printed(key: str, value: float | int) -> str:
+    if isinstance(value, int):
+        return str(value)
+    return f"{value:.3g}" if _metric(key) in MEASURES else f"{100 * value:.1f}"
 
 
 def _json(values: dict[str, float | int]) -> bytes:

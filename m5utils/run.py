@@ -21,7 +21,7 @@ from m5utils import freshness, paths, report
 # The results a notebook reads; beside them every notebook that uses embeddings waits for the encoding.
 READS = {
     "05": ("02", "03", "04"),
-    "12": ("01", "02", "03", "04", "05"),
+    "12": ("01", "02", "03", "04", "05", "07", "08", "09"),
 }
 VERSIONS_OF = ("torch", "torchvision", "numpy", "scikit-learn", "pytorch-metric-learning", "umap-learn")
 
@@ -83,7 +83,8 @@ def make_plan(named: Sequence[str], profile_name: str, given: Sequence[str], for
 
     Raises:
         ValueError: If a notebook, profile or parameter is unknown, or a value does not fit its parameter.
-        FileNotFoundError: If data that a notebook uses is not there.
+        FileNotFoundError: If data that a named notebook uses is not there. If none is named, those whose data
+            is there are run, and the others told.
     """
     found = notebooks()
     chosen = _chosen(named, found)
@@ -92,12 +93,18 @@ def make_plan(named: Sequence[str], profile_name: str, given: Sequence[str], for
     from m5utils import runtime  # imports torch, seconds: only this process needs it, and only from here on
 
     profile = runtime.profile(profile_name)
-    jobs, notes, keys = {}, [], {}
+    jobs, notes, keys, without_data = {}, [], {}, {}
     for number in chosen:
         read = [earlier for earlier in READS.get(number, ()) if earlier in found]
         upstream = {other: keys.get(other) or freshness.standing(other, profile_name) for other in read}
         values = freshness.parameters(found[number]) | changes[number]
-        inputs = freshness.inputs(found[number], profile, values, upstream)
+        try:
+            inputs = freshness.inputs(found[number], profile, values, upstream)
+        except FileNotFoundError as error:
+            if named:
+                raise
+            without_data[number] = str(error)
+            continue
         why = "--force" if force else freshness.why_stale(number, profile_name, inputs)
         keys[number] = paths.key_of(inputs)
         if why is None:
@@ -105,7 +112,8 @@ def make_plan(named: Sequence[str], profile_name: str, given: Sequence[str], for
         notes.append(f"{found[number].stem}: {why}")
         absent = [other for other, key in upstream.items() if key is None]
         notes += [f"  it reads {', '.join(absent)}: no results yet"] if absent else []
-        encodes = ["encode"] if "m5utils.embeddings" in inputs["modules"] else []
+        uses = sorted({key.partition("/")[0] for key in inputs["data"]})
+        encodes = [f"encode_{name}" for name in uses] if "m5utils.embeddings" in inputs["modules"] else []
         jobs[number] = {
             "notebook": found[number].name,
             "inputs": inputs,
@@ -114,14 +122,19 @@ def make_plan(named: Sequence[str], profile_name: str, given: Sequence[str], for
             "stamp": f"{number}.{keys[number]}.ok",
             "after": encodes + [other for other in read if other in jobs],
         }
-    if any("encode" in job["after"] for job in jobs.values()):
-        jobs["encode"] = {"stamp": "encode.ok", "after": []}
+    if without_data and len(without_data) == len(chosen):
+        raise FileNotFoundError(next(iter(without_data.values())))
+    for encodes in sorted(
+        {one for job in jobs.values() for one in job["after"] if one.startswith("encode_")}
+    ):
+        jobs[encodes] = {"stamp": f"{encodes}.ok", "after": []}
     return {
         "profile": profile_name,
         "threads": profile.threads,
         "commit": runtime.commit(),
         "versions": runtime.versions(*VERSIONS_OF),
         "titles": {number: found[number].stem for number in chosen},
+        "without_data": without_data,
         "jobs": jobs,
         "notes": notes,
     }
@@ -234,7 +247,9 @@ def _tell(folder: Path, plan: dict) -> int:
     worst = 0
     for number, title in plan["titles"].items():
         job = plan["jobs"].get(number)
-        if job is None:
+        if number in plan["without_data"]:
+            print(f"{title:28} not run: {plan['without_data'][number]}")
+        elif job is None:
             print(f"{title:28} up to date")
         elif (folder / job["stamp"]).is_file():
             seconds = json.loads((folder / job["stamp"]).read_text(encoding="utf-8"))["seconds"]

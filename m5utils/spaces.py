@@ -2,8 +2,8 @@
 
 Knows embeddings, as float32 tensors, one row per item. Must not know labels, pairs, files or metrics.
 
-The corrections come back as embeddings whose inner product is the corrected score, so that `ranks.of_pairs`
-ranks by them as by any others. Both look at the other queries too (they are transductive): a query's answers
+Other scores come back as embeddings whose inner product is the score, so that `ranks.of_pairs` ranks by them
+as by any others. The two corrections look at the other queries too (they are transductive): a query's answers
 depend on which queries are asked with it. They need rows of their own in a table, and mean nothing for one
 query alone.
 """
@@ -84,6 +84,25 @@ def hubness(counts: np.ndarray) -> float:
     apart = counts - counts.mean()
     spread = counts.std()
     return float((apart**3).mean() / spread**3) if spread else 0.0
+
+
+@torch.no_grad()
+def by_distance(images: Tensor, captions: Tensor) -> tuple[Tensor, Tensor]:
+    """Embeddings whose inner product is minus the squared Euclidean distance: 2 x·y - |x|² - |y|².
+
+    Args:
+        images: Embeddings (n_images, dim).
+        captions: Embeddings (n_captions, dim).
+
+    Returns:
+        Images (n_images, dim + 2) and captions (n_captions, dim + 2), float32.
+
+    Example:
+        >>> images, captions = by_distance(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 2.0], [1.0, 0.0]]))
+        >>> images @ captions.T
+        tensor([[-5.,  0.]])
+    """
+    return _with_biases(2 * images, captions, images.square().sum(dim=1), captions.square().sum(dim=1))
 
 
 @torch.no_grad()

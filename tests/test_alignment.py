@@ -7,7 +7,7 @@ from reference import gaussian
 
 from m5utils import alignment, checkpoints, heads, objectives, paths, ranks
 from m5utils.alignment import Recipe
-from m5utils.pairs import Pairs
+from m5utils.pairs import Pairs, PairTask
 
 SMALL = Recipe(dim=8, epochs=4, batch=16, rate=1e-2)
 
@@ -44,6 +44,45 @@ def test_every_head_learns(head):
     lengths = images.norm(dim=1)
     assert torch.allclose(lengths, torch.ones(40)) == (not head.startswith("deck"))
     assert recall(trained, others) > 0.2
+
+
+def test_attention_starts_as_the_mean_and_learns_which_words_count():
+    words = gaussian(6, 4)
+    numbers = torch.tensor([[0, 3, -1], [5, -1, -1], [-1, -1, -1]])
+    head = heads.by_name("attention", numbers, 8, words)
+    table = (words - words.mean(dim=0)) / words.std()
+    means = torch.stack([(table[0] + table[3]) / 2, table[5]])
+    by_hand = torch.nn.functional.normalize(head.layers(means.repeat(1, 4)))
+    torch.testing.assert_close(head(numbers)[:2], by_hand)
+    assert head(numbers)[2].eq(0).all()  # no word
+    longer = torch.nn.functional.pad(numbers, (0, 5), value=-1)
+    torch.testing.assert_close(head(longer), head(numbers))  # how many places are empty does not matter
+    # one word says which image it is, the others are noise
+    noise = torch.randint(40, 60, (40, 5))
+    of_pairs = Pairs(
+        gaussian(40, 10), torch.cat([torch.arange(40)[:, None], noise], 1), np.arange(40), gaussian(60, 30, 3)
+    )
+    recipe = dataclasses.replace(SMALL, caption_head="attention", dim=32, epochs=60)
+    fitted = alignment.fit(of_pairs, recipe)
+    scores = fitted.model.captions.score(fitted.model.captions.words[1:])
+    assert scores[:40].mean() > scores[40:].mean() + 0.5
+    with pytest.raises(ValueError, match="takes captions as words; these are vectors"):
+        heads.by_name("attention", words, 8)
+    with pytest.raises(ValueError, match="takes captions as vectors; these are numbers of words"):
+        heads.by_name("linear", numbers, 8, words)
+
+
+def test_a_method_ranks_by_what_it_was_trained_by():
+    others = pairs(seed=7)
+    task = PairTask(pairs(), others, "made up")
+    deck = dataclasses.replace(alignment.DECK, dim=8, epochs=2)
+    images, captions = alignment.aligned(deck)(task, 3)
+    raw = alignment.fit(pairs(), deck, 3).model.embed(others)
+    torch.testing.assert_close(images @ captions.T, -(torch.cdist(*raw) ** 2), atol=1e-4, rtol=1e-4)
+    images, captions = alignment.aligned(SMALL, members=2)(task, 3)
+    models = [alignment.fit(pairs(), SMALL, seed).model for seed in (3, 1003)]
+    means = sum(one @ other.T for one, other in (model.embed(others) for model in models)) / 2
+    torch.testing.assert_close(images @ captions.T, means)
 
 
 def test_the_deck_is_an_activation_and_a_linear_layer():

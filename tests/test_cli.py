@@ -30,9 +30,9 @@ def test_run_hands_on_what_it_was_given(monkeypatch: pytest.MonkeyPatch):
 
 def test_encode_takes_its_part(monkeypatch: pytest.MonkeyPatch):
     calls = []
-    monkeypatch.setattr(job, "encode", lambda *given: calls.append(given))
+    monkeypatch.setattr(job, "encode", lambda *given, **part: calls.append((*given, part)))
     assert m5("encode", "--profile", "course", "--shard", "3/8")[0] == 0
-    assert calls == [("course", 3, 8)]
+    assert calls == [("course", {"part": 3, "parts": 8})]
     for shard in ("0/8", "9/8", "3", "a/b", "1/0"):
         code, text = m5("encode", "--shard", shard)
         assert code == 1

@@ -106,6 +106,9 @@ def test_a_figure_is_shown_once(out: report.Outputs):
         ("map", float("nan"), ValueError, "fraction"),
         ("map", np.float32("inf"), ValueError, "fraction"),
         ("map", 95.4, ValueError, "no percent"),
+        ("deck/recall_sum", 6.1, ValueError, "no percent"),
+        ("deck/rank/map", 12.5, ValueError, "no percent"),
+        ("deck/rank", float("inf"), ValueError, "fraction"),
         ("n", -1, ValueError, "0 or more"),
         ("n", True, TypeError, "got True"),
         ("n", np.bool_(True), TypeError, "expected a fraction"),
@@ -241,11 +244,15 @@ def test_tables_with_two_indices_or_none(out: report.Outputs):
 
 def test_numbers_tex_holds_every_number_once_and_is_left_alone_if_nothing_changed(out: report.Outputs):
     out.numbers({"frozen/map": 0.9544, "frozen/map/std": 0.001, "n_query": 404, "delta": -0.021})
+    out.numbers({"deck/recall_sum": 2.871, "deck/image_to_text/rank/low": 36.66, "deck/median_rank": 3.0})
     out.publish()
     file = report.build_numbers("demo")
     lines = file.read_text().splitlines()
     assert lines[0].startswith("% The numbers of profile demo")
     assert [line for line in lines if line.startswith(r"\expandafter")] == [
+        r"\expandafter\def\csname result@03/deck/image_to_text/rank/low\endcsname{36.7}",
+        r"\expandafter\def\csname result@03/deck/median_rank\endcsname{3}",
+        r"\expandafter\def\csname result@03/deck/recall_sum\endcsname{287.1}",
         r"\expandafter\def\csname result@03/delta\endcsname{-2.1}",
         r"\expandafter\def\csname result@03/frozen/map\endcsname{95.4}",
         r"\expandafter\def\csname result@03/frozen/map/std\endcsname{0.1}",

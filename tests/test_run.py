@@ -18,7 +18,8 @@ import tiny
 from matplotlib.figure import Figure
 
 from m5utils import embeddings, freshness, job, paths, report, run, runtime
-from m5utils.datasets import mit_split
+from m5utils.datasets import captions, mit_split
+from m5utils.encoders import bert
 
 
 @pytest.fixture
@@ -213,13 +214,39 @@ def test_outputs_that_are_missing_or_changed(house: Path, name: str, expected: l
     assert stale("02") == []
 
 
-def test_encoding_comes_once_and_before_those_that_use_it(house: Path):
+def test_encoding_comes_once_and_before_those_that_use_it(house: Path, monkeypatch: pytest.MonkeyPatch):
     (house / "m5utils" / "embeddings.py").write_text("")
     for number in ("01", "02"):
         tiny.write_whole(paths.NOTEBOOKS, number, "import m5utils.embeddings")
+    monkeypatch.setattr(freshness, "data", lambda *_: {"mit_split/train": "1", "mit_split/test": "2"})
     todo = plan()["jobs"]
-    assert todo["encode"] == {"stamp": "encode.ok", "after": []}
-    assert [todo[number]["after"][:1] for number in ("01", "02", "05")] == [["encode"], ["encode"], ["02"]]
+    assert todo["encode_mit_split"] == {"stamp": "encode_mit_split.ok", "after": []}
+    assert [name for name in todo if name.startswith("encode")] == ["encode_mit_split"]
+    first = [todo[number]["after"][:1] for number in ("01", "02", "05")]
+    assert first == [["encode_mit_split"], ["encode_mit_split"], ["02"]]
+
+
+def test_without_data_the_other_notebooks_run_and_a_named_one_is_an_error(
+    house: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    assert (house / "notebooks" / "02_tiny.ipynb").is_file()
+    inputs = freshness.inputs
+
+    def without(notebook: Path, *rest: object) -> dict:
+        if notebook.name.startswith("02"):
+            raise FileNotFoundError("M5_SOMETHING is not set")
+        return inputs(notebook, *rest)
+
+    monkeypatch.setattr(freshness, "inputs", without)
+    found = plan()
+    assert sorted(found["jobs"]) == ["01", "05", "12"]
+    run._tell(paths.BUILD, found | {"jobs": {}})
+    assert "02_tiny                      not run: M5_SOMETHING is not set" in capsys.readouterr().out
+    with pytest.raises(FileNotFoundError, match="M5_SOMETHING"):
+        run.make_plan(["02"], "demo", [], False)
+    monkeypatch.setattr(freshness, "inputs", lambda notebook, *_: without(notebook.with_name("02"), *_))
+    with pytest.raises(FileNotFoundError, match="M5_SOMETHING"):
+        plan()
 
 
 def test_encoding_goes_through_every_split_and_only_train_in_views(
@@ -231,11 +258,38 @@ def test_encoding_goes_through_every_split_and_only_train_in_views(
     calls = []
     done = SimpleNamespace(kept=[0, 1], bad={"a.jpg": "cut off"})
     monkeypatch.setattr(embeddings, "encode", lambda *given, **more: calls.append((*given, more)) or done)
-    job.encode("demo", 3, 8)
+    job.encode("demo", ["mit_split"], 3, 8)
     more = {"on_bad_image": "skip", "part": (3, 8)}
     expected = [("plain", "photographs", more), ("views", "photographs", more), ("plain", "queries", more)]
     assert calls == expected
     assert "mit_split/test, plain, part 3/8: 2 images, 1 cannot be read" in capsys.readouterr().out
+
+
+def test_encoding_takes_captions_with_their_images_and_passes_over_data_that_is_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    def absent(_: object) -> None:
+        raise FileNotFoundError("M5_MIT_SPLIT is not set")
+
+    monkeypatch.setattr(mit_split, "for_profile", absent)
+    shown = SimpleNamespace(captions=["a dog", "a cat"])
+    monkeypatch.setattr(captions, "for_profile", lambda _: {"train": shown})
+    monkeypatch.setattr(bert, "bert_encoder", lambda name: name)
+    monkeypatch.setattr(embeddings, "plain_sources", lambda _: ["plain"])
+    texts, images = [], []
+    monkeypatch.setattr(embeddings, "encode_texts", lambda *given: texts.append(given) or given[1])
+    done = SimpleNamespace(kept=[0], bad={})
+    monkeypatch.setattr(embeddings, "encode", lambda *given, **more: images.append((*given, more)) or done)
+    job.encode("demo", part=1, parts=2)
+    assert texts == [("minilm", shown.captions, (1, 2))]
+    assert images == [("plain", shown, {"on_bad_image": "skip", "part": (1, 2)})]
+    said = capsys.readouterr().out
+    assert "mit_split: not encoded: M5_MIT_SPLIT is not set" in said
+    assert "captions/train, minilm, part 1/2: 2 captions" in said
+    for names in (["mit_split"], ()):
+        monkeypatch.setattr(captions, "for_profile", absent)
+        with pytest.raises(FileNotFoundError, match="M5_MIT_SPLIT"):
+            job.encode("demo", names)
 
 
 def test_a_notebook_reads_only_earlier_ones():

@@ -170,3 +170,9 @@ def test_rows_and_shapes_are_named(call):
     for images, captions in [((2, 3), (5, 4)), ((3,), (5, 3)), ((0, 3), (5, 3)), ((2, 3), (0, 3))]:
         with pytest.raises(ValueError, match="expected .*images"):
             call(torch.zeros(images), torch.zeros(captions))
+
+
+def test_distances_are_the_slow_ones():
+    images, captions = gaussian(7, 5), 3 * gaussian(9, 5, 1)
+    left, right = spaces.by_distance(images, captions)
+    torch.testing.assert_close(left @ right.T, -(torch.cdist(images, captions) ** 2), atol=1e-4, rtol=1e-4)

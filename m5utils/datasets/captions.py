@@ -106,13 +106,14 @@ def for_profile(profile: Profile) -> dict[str, CaptionedImages]:
 
 
 def evaluated(splits: dict[str, CaptionedImages], name: str = "") -> CaptionedImages:
-    """The split to report on: the named one, by default test, or val where there is no test.
+    """The split to report on: the named one; by default test, else val, else the only one there is.
 
     Raises:
         ValueError: If there is no such split; the message lists those that are there.
     """
     there = [split for split in splits if split != "train"]
-    name = name or next((split for split in ("test", "val") if split in splits), "")
+    only = there[0] if len(there) == 1 else ""
+    name = name or next((split for split in ("test", "val") if split in splits), only)
     if name not in there:
         raise ValueError(f"expected a split to evaluate on out of {', '.join(there)}; got {name or 'none'!r}")
     return splits[name]

@@ -120,6 +120,35 @@ def one_hot(vocabulary: Sequence[str]) -> WordVectors:
     return WordVectors("one-hot", len(number), vector, number.__contains__)
 
 
+LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
+LEVELS = (1, 2, 3, 4, 5)
+
+
+def phoc() -> WordVectors:
+    """Pyramidal histogram of characters: which letters and digits stand in which part of a word.
+
+    A word is cut into 1, 2, ... 5 equal parts; each part says for each of 36 characters whether one of them
+    lies in it for at least half of its width. It looks like its word, so every word has a vector, and says
+    nothing of what the word means.
+
+    Reference: Almazán et al., "Word spotting and recognition with embedded attributes", 2014.
+    """
+
+    def vector(word: str) -> np.ndarray:
+        found, n = np.zeros((sum(LEVELS), len(LETTERS)), dtype=np.float32), len(word)
+        for place, letter in enumerate(word.lower()):
+            for level in LEVELS if letter in LETTERS else ():
+                for part in range(level):
+                    overlap = min((place + 1) / n, (part + 1) / level) - max(place / n, part / level)
+                    if overlap * n >= 0.5 - 1e-9:
+                        found[sum(range(level)) + part, LETTERS.index(letter)] = 1
+        return found.ravel()
+
+    return WordVectors(
+        "PHOC", sum(LEVELS) * len(LETTERS), vector, lambda word: bool(set(word) & set(LETTERS))
+    )
+
+
 def glove(file: Path) -> WordVectors:
     """GloVe's text format: a word and its numbers on each line, separated by spaces.
 
@@ -238,6 +267,35 @@ def _there(file: Path) -> Path:
     if not file.is_file():
         raise FileNotFoundError(f"{file} is missing: put the word vectors there, see data/README.md.")
     return file
+
+
+def unknown(vectors: WordVectors, split_into: Words) -> tuple[float, float]:
+    """How much of some captions is out of vocabulary.
+
+    Returns:
+        The share of all words (a word counts as often as it stands there), and of the different words, that
+        `vectors` does not know.
+    """
+    missing = np.array([not vectors.knows(word) for word in split_into.vocabulary], dtype=bool)
+    if not len(missing):
+        return 0.0, 0.0
+    return float(missing[split_into.of_caption].mean()), float(missing.mean())
+
+
+def padded(split_into: Words, most: int = 48) -> np.ndarray:
+    """(n, longest) int64: the numbers of each caption's first `most` words, -1 behind the last.
+
+    Example:
+        >>> padded(split(["a red ball", "a dog"]))
+        array([[ 0,  3,  1],
+               [ 0,  2, -1]])
+    """
+    counts = np.minimum(split_into.counts, most)
+    places = np.arange(counts.max(initial=1))
+    inside = places < counts[:, None]
+    numbers = np.full(inside.shape, -1, dtype=np.int64)
+    numbers[inside] = split_into.of_caption[(split_into.starts[:-1, None] + places)[inside]]
+    return numbers
 
 
 # ---- words of a caption to one vector ----

@@ -277,8 +277,9 @@ def test_the_split_to_report_on():
     assert captions.evaluated(parts) == 3
     assert captions.evaluated(parts, "val") == 2
     assert captions.evaluated({"train": 1, "val": 2}) == 2
+    assert captions.evaluated({"train": 1, "dev": 2}) == 2
     for split in ("train", "holdout"):
         with pytest.raises(ValueError, match=f"out of val, test; got '{split}'"):
             captions.evaluated(parts, split)
-    with pytest.raises(ValueError, match="out of dev; got 'none'"):
-        captions.evaluated({"train": 1, "dev": 2})
+    with pytest.raises(ValueError, match="out of dev, extra; got 'none'"):
+        captions.evaluated({"train": 1, "dev": 2, "extra": 3})

@@ -189,3 +189,29 @@ def test_a_length_from_the_file_takes_no_memory(tmp_path):
     )
     with pytest.raises(ValueError, match="cut off"):
         text.fasttext_file(tmp_path / "huge.bin")
+
+
+def test_phoc_says_where_the_letters_stand():
+    found = text.phoc().vector("ab").reshape(15, 36)
+    assert found[0].nonzero()[0].tolist() == [0, 1]  # the whole word: a and b
+    assert [row.nonzero()[0].tolist() for row in found[1:3]] == [[0], [1]]  # halves: a, then b
+    # thirds: a covers 0 to 1/2, two thirds of its width in the first third, one in the second
+    assert [row.nonzero()[0].tolist() for row in found[3:6]] == [[0], [], [1]]
+    vectors = text.phoc()
+    assert vectors.dim == len(vectors.vector("ab")) == 540
+    assert vectors.knows("b2")
+    assert not vectors.knows("猫")
+
+
+def test_out_of_vocabulary_is_counted_by_word_and_by_occurrence():
+    seen, others = text.split(["a dog runs"]), text.split(["a dog", "a zebra", "a zebra sleeps"])
+    of_words, of_vocabulary = text.unknown(text.one_hot(seen.vocabulary), others)
+    assert of_words == pytest.approx(3 / 7)  # zebra twice, sleeps once
+    assert of_vocabulary == pytest.approx(2 / 4)
+    assert text.unknown(text.one_hot(seen.vocabulary), text.split([])) == (0.0, 0.0)
+
+
+def test_padded_numbers_stop_at_the_most():
+    found = text.padded(text.split(["", "c b a b", "a"]), most=3)
+    assert found.tolist() == [[-1, -1, -1], [2, 1, 0], [0, -1, -1]]
+    assert text.padded(text.split(["", ""])).tolist() == [[-1], [-1]]
