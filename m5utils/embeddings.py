@@ -33,7 +33,7 @@ from torch.nn import functional
 from m5utils import paths, runtime
 from m5utils.datasets import images
 from m5utils.datasets.listed import ImageFiles
-from m5utils.encoders import image, text
+from m5utils.encoders import detectors, image, text
 from m5utils.runtime import Profile
 
 SHARD = 256  # images
@@ -196,9 +196,27 @@ def plain_features(profile: Profile, listed: ImageFiles) -> Tensor:
 
     For pictures that no network is fine-tuned on: a map takes ten times the room of a vector.
     """
-    plain = [image.image_encoder(profile.image_encoder, size) for size in profile.image_sizes]
-    joined = [functional.normalize(encode(encoder, listed).values) for encoder in plain]
-    return functional.normalize(torch.cat(joined, dim=1))
+    of_size = [vectors_of(profile.image_encoder, listed, size) for size in profile.image_sizes]
+    return functional.normalize(torch.cat([functional.normalize(each) for each in of_size], dim=1))
+
+
+def vectors_of(name: str, listed: ImageFiles, size: int = 224) -> Tensor:
+    """(n, dim) float32: what a pretrained image encoder makes of these images, memory-mapped, not normalised.
+
+    Args:
+        name: A classifier's, see `image.BACKBONES`, or a detector's, see `detectors.DETECTORS`.
+        listed: n readable images, see `readable`.
+        size: Side length in pixels.
+
+    Raises:
+        ValueError: If there is no such encoder, or images cannot be read.
+        FileNotFoundError: If its weights are missing.
+    """
+    if name not in (*image.BACKBONES, *detectors.DETECTORS):
+        known = ", ".join((*image.BACKBONES, *detectors.DETECTORS))
+        raise ValueError(f"expected an image encoder out of {known}; got {name!r}")
+    by_name = detectors.detector_encoder if name in detectors.DETECTORS else image.image_encoder
+    return encode(by_name(name, size), listed).values
 
 
 def word_vectors(profile: Profile, captions: Sequence[str]) -> text.WordVectors:
