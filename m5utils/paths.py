@@ -30,6 +30,7 @@ WHAT_IT_NAMES = {
     "M5_FLICKR8K": "the folder of Flickr8k that holds captions.txt, Images and the official lists",
     "M5_FLICKR30K": "the folder of Flickr30k that holds dataset_flickr30k.json and flickr30k_images",
     "M5_COCO": "the folder of COCO that holds annotations/captions_*.json and the pictures",
+    "M5_CLIP": "a folder with a CLIP or SigLIP model in Hugging Face's layout: the zero-shot row",
 }
 
 
