@@ -33,7 +33,7 @@ from torch.nn import functional
 from m5utils import paths, runtime
 from m5utils.datasets import images
 from m5utils.datasets.listed import ImageFiles
-from m5utils.encoders import image, text
+from m5utils.encoders import detectors, image, text
 from m5utils.runtime import Profile
 
 SHARD = 256  # images
@@ -195,12 +195,38 @@ def plain_features(profile: Profile, listed: ImageFiles) -> Tensor:
 
     For pictures that no network is fine-tuned on: a map takes ten times the room of a vector.
     """
-    return _joined(plain_sources(profile), listed)
+    return _joined([encoder_named(profile.image_encoder, size) for size in profile.image_sizes], listed)
 
 
-def plain_sources(profile: Profile) -> list[image.ImageEncoder]:
-    """The encoders behind `plain_features`, one per size."""
-    return [image.image_encoder(profile.image_encoder, size) for size in profile.image_sizes]
+def vectors_of(name: str, listed: ImageFiles, size: int = 224) -> Tensor:
+    """(n, dim) float32: what a pretrained encoder makes of these images, memory-mapped, not normalised.
+
+    Args:
+        name: See `encoder_named`.
+        listed: n readable images, see `readable`.
+        size: Side length in pixels.
+    """
+    return encode(encoder_named(name, size), listed).values
+
+
+def encoder_named(name: str, size: int = 224) -> nn.Module:
+    """A pretrained image encoder: a classifier's, see `image.BACKBONES`, or a detector's, see `DETECTORS`.
+
+    Raises:
+        ValueError: If there is no such encoder.
+        FileNotFoundError: If its weights are missing.
+    """
+    if name not in (*image.BACKBONES, *detectors.DETECTORS):
+        known = ", ".join((*image.BACKBONES, *detectors.DETECTORS))
+        raise ValueError(f"expected an image encoder out of {known}; got {name!r}")
+    by_name = detectors.detector_encoder if name in detectors.DETECTORS else image.image_encoder
+    return by_name(name, size)
+
+
+def plain_sources(profile: Profile) -> list[nn.Module]:
+    """All that pictures with captions go through: the encoders of `plain_features`, and the deck's."""
+    wanted = {(profile.image_encoder, size) for size in profile.image_sizes} | {(profile.deck_encoder, 224)}
+    return [encoder_named(name, size) for name, size in sorted(wanted)]
 
 
 def _joined(encoders: list[nn.Module], listed: ImageFiles) -> Tensor:

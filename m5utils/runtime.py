@@ -31,6 +31,7 @@ class Profile:
         word_vectors: "trained" for FastText trained on the captions, else the setting that names its file.
         language_model: For whole captions, see `m5utils.encoders.bert.bert_encoder`.
         image_encoder: Name of the frozen backbone, see `m5utils.encoders.image.BACKBONES`.
+        deck_encoder: Image encoder of group 7's experiment, see `m5utils.encoders.detectors`.
         image_sizes: Side lengths, in pixels, at which every image is encoded.
         finetune_size: Side length, in pixels, of the training crops of a whole network.
         finetune_views: Cropped and mirrored views of every training image that are cached for it.
@@ -48,6 +49,7 @@ class Profile:
     word_vectors: str
     language_model: str
     image_encoder: str
+    deck_encoder: str
     image_sizes: tuple[int, ...]
     finetune_size: int
     finetune_views: int
@@ -69,6 +71,7 @@ PROFILES = {
             word_vectors="trained",
             language_model="minilm",
             image_encoder="efficientnet_lite0",
+            deck_encoder="efficientnet_lite0",
             image_sizes=(224,),
             finetune_size=128,
             finetune_views=2,
@@ -81,6 +84,7 @@ PROFILES = {
             word_vectors="trained",
             language_model="minilm",
             image_encoder="efficientnet_lite0",
+            deck_encoder="efficientnet_lite0",
             image_sizes=(224, 256),
             finetune_size=224,
             finetune_views=4,
@@ -93,6 +97,7 @@ PROFILES = {
             word_vectors="M5_FASTTEXT",
             language_model="bert-base-uncased",
             image_encoder="resnet50",
+            deck_encoder="fasterrcnn_resnet50_fpn",
             image_sizes=(224, 256, 320),
             finetune_size=224,
             finetune_views=10,

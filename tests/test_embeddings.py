@@ -18,9 +18,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from m5utils import embeddings, paths
+from m5utils import embeddings, paths, runtime
 from m5utils.datasets.mit_split import LabelledImages
-from m5utils.encoders import image
+from m5utils.encoders import detectors, image
 
 N = 21  # images; with shards of 8: two whole ones and five images more
 
@@ -608,3 +608,33 @@ def test_a_tuned_network_starts_from_cached_maps(listed, tmp_path):
     assert from_maps.dtype == torch.float32
     torch.testing.assert_close(from_maps, embeddings.encode(encoder, some).values, rtol=0.01, atol=0.02)
     assert len(list(paths.cache().glob("embeddings/*"))) == 3
+
+
+def test_vectors_of_an_encoder_by_name_are_its_own_as_they_are(listed, monkeypatch):
+    asked = []
+
+    def by_name(kind: str):
+        return lambda name, size: asked.append((kind, name, size)) or Tiny()
+
+    monkeypatch.setattr(image, "image_encoder", by_name("backbone"))
+    monkeypatch.setattr(detectors, "detector_encoder", by_name("detector"))
+    for name in ("resnet50", "maskrcnn_resnet50_fpn"):
+        found = embeddings.vectors_of(name, listed, 96)
+        assert torch.equal(found, direct(Tiny(), listed))
+    assert asked == [("backbone", "resnet50", 96), ("detector", "maskrcnn_resnet50_fpn", 96)]
+    with pytest.raises(ValueError, match="efficientnet_lite0, .*maskrcnn_resnet50_fpn_v2; got 'fasterrcnn'"):
+        embeddings.vectors_of("fasterrcnn", listed)
+
+
+def test_plain_features_are_normalised_at_each_size_then_joined(listed, monkeypatch):
+    monkeypatch.setattr(image, "image_encoder", lambda _, size: Tiny(size / 100))
+    profile = runtime.profile("demo", image_sizes=(224, 256))
+    found = embeddings.plain_features(profile, listed)
+    once = nn.functional.normalize(direct(Tiny(), listed))
+    torch.testing.assert_close(found, torch.cat([once, once], dim=1) / 2**0.5)
+
+
+def test_every_profile_s_encoders_exist():
+    for profile in runtime.PROFILES.values():
+        assert profile.image_encoder in image.BACKBONES
+        assert profile.deck_encoder in (*image.BACKBONES, *detectors.DETECTORS)

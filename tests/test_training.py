@@ -95,7 +95,7 @@ def views(monkeypatch, tmp_path):
 def test_finetuning_changes_the_network_and_lowers_the_loss(views, loss):
     some, labels = views
     file = training.finetune(some, labels, loss, epochs=2, dim=4, rate=3e-2)
-    state = image._read(file)
+    state = image.read_weights(file)
     start = image.for_inference(some.encoder.upper).state_dict()
     assert set(state) == {"embed.weight", "embed.bias", *(f"upper.{key}" for key in start)}
     assert not torch.equal(state["upper.0.weight"], start["0.weight"])
@@ -142,7 +142,7 @@ def test_other_settings_are_another_file(views):
 
 def test_a_killed_run_goes_on_and_ends_with_the_same_weights(views, monkeypatch, tmp_path):
     some, labels = views
-    whole = image._read(training.finetune(some, labels, "supcon", epochs=3, dim=4))
+    whole = image.read_weights(training.finetune(some, labels, "supcon", epochs=3, dim=4))
     monkeypatch.setenv("M5_CACHE", str(tmp_path / "other"))
     save, saved = checkpoints.save, []
 
@@ -156,7 +156,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_weights(views, monkeypatch,
     with pytest.raises(KeyboardInterrupt):
         training.finetune(some, labels, "supcon", epochs=3, dim=4)
     monkeypatch.setattr(checkpoints, "save", save)
-    resumed = image._read(training.finetune(some, labels, "supcon", epochs=3, dim=4))
+    resumed = image.read_weights(training.finetune(some, labels, "supcon", epochs=3, dim=4))
     assert saved == [1, 2]
     assert {key: torch.equal(value, resumed[key]) for key, value in whole.items()} == dict.fromkeys(
         whole, True

@@ -55,15 +55,8 @@ class BertEncoder(nn.Module):
         return self.tokenizer(list(texts), truncation=True, max_length=self.longest)["input_ids"]
 
     def batches(self, texts: Sequence[str]) -> Iterator[tuple[np.ndarray, Tensor]]:
-        """Rows of `texts`, all of one length, and their (BATCH, length) tokens, the last one repeated."""
-        tokens = self.tokens(texts)
-        by_length = sorted(range(len(texts)), key=lambda row: len(tokens[row]))
-        for _, rows in groupby(by_length, key=lambda row: len(tokens[row])):
-            rows = list(rows)
-            for first in range(0, len(rows), BATCH):
-                part = rows[first : first + BATCH]
-                full = part + [part[-1]] * (BATCH - len(part))
-                yield np.array(part), torch.tensor([tokens[row] for row in full])
+        """Rows of `texts`, all of one length, and their tokens, see `by_length`."""
+        return by_length(self.tokens(texts))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(n, dim) vectors of (n, length) tokens."""
@@ -104,6 +97,17 @@ class BertEncoder(nn.Module):
             "transformers": transformers.__version__,
             "code": paths.code_key(sys.modules[__name__]),
         }
+
+
+def by_length(tokens: Sequence[Sequence[int]]) -> Iterator[tuple[np.ndarray, Tensor]]:
+    """Rows of texts of one length, and their (BATCH, length) tokens, the last one repeated."""
+    sorted_rows = sorted(range(len(tokens)), key=lambda row: len(tokens[row]))
+    for _, of_length in groupby(sorted_rows, key=lambda row: len(tokens[row])):
+        rows = list(of_length)
+        for first in range(0, len(rows), BATCH):
+            part = rows[first : first + BATCH]
+            full = part + [part[-1]] * (BATCH - len(part))
+            yield np.array(part), torch.tensor([tokens[row] for row in full])
 
 
 def bert_encoder(name: str = MINILM) -> BertEncoder:

@@ -78,24 +78,38 @@ def _cut_features(at: int) -> Callable[[nn.Module], tuple[nn.Module, nn.Module]]
     return lambda net: (net.features[:at], net.features[at:])
 
 
-def _torchvision(name: str, cut: Callable[[nn.Module], tuple[nn.Module, nn.Module]]) -> Backbone:
-    def weights() -> Path:
-        url = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"].url
-        file = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
-        if not file.is_file():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                digits = file.stem.rpartition("-")[2]  # torchvision's names end in the content's sha256
-                with paths.published(file) as part:
-                    torch.hub.download_url_to_file(url, str(part), hash_prefix=digits, progress=False)
-            except (URLError, OSError, RuntimeError) as error:
-                raise FileNotFoundError(
-                    f"the weights of {name} are not at {file} and could not be downloaded ({error}). Put "
-                    f"{file.name} there, or use efficientnet_lite0, whose weights lie in its package."
-                ) from error
-        return file
+def torchvision_weights(name: str, training: str) -> Path:
+    """The file of a torchvision network's weights in torch's cache, downloaded if it is not there.
 
-    return Backbone(lambda: torchvision.models.get_model(name, weights=None), cut, weights)
+    Args:
+        name: The network's, as `torchvision.models.get_model` knows it.
+        training: Which of its weights: "IMAGENET1K_V1", "COCO_V1", ...
+
+    Raises:
+        FileNotFoundError: If it is not there and cannot be downloaded.
+    """
+    url = torchvision.models.get_model_weights(name)[training].url
+    file = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    if not file.is_file():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            digits = file.stem.rpartition("-")[2]  # torchvision's names end in the content's sha256
+            with paths.published(file) as part:
+                torch.hub.download_url_to_file(url, str(part), hash_prefix=digits, progress=False)
+        except (URLError, OSError, RuntimeError) as error:
+            raise FileNotFoundError(
+                f"the weights of {name} are not at {file} and could not be downloaded ({error}). Put "
+                f"{file.name} there, or use efficientnet_lite0, whose weights lie in its package."
+            ) from error
+    return file
+
+
+def _torchvision(name: str, cut: Callable[[nn.Module], tuple[nn.Module, nn.Module]]) -> Backbone:
+    return Backbone(
+        lambda: torchvision.models.get_model(name, weights=None),
+        cut,
+        lambda: torchvision_weights(name, "IMAGENET1K_V1"),
+    )
 
 
 BACKBONES = {
@@ -152,20 +166,11 @@ class ImageEncoder(nn.Module):
 
     def preprocess(self, picture: Image.Image) -> Tensor:
         """The largest centred square of an RGB picture as (3, size, size) uint8."""
-        side = min(picture.size)
-        left, top = (picture.width - side) / 2, (picture.height - side) / 2
-        return _resized(picture, (left, top, left + side, top + side), self.size)
+        return centred_square(picture, self.size)
 
     def maps(self, pixels: Tensor) -> Tensor:
-        """The lower part's maps (n, channels, h, w) of (n, 3, size, size) uint8 pixels.
-
-        Raises:
-            ValueError: If the pixels are not uint8: 0..1 instead of 0..255 would pass unseen.
-        """
-        if pixels.dtype != torch.uint8:
-            raise ValueError(f"expected pixels as uint8, 0 to 255; got {pixels.dtype}")
-        scaled = (pixels.float() - self.mean) / self.deviation
-        return self.lower(scaled.contiguous(memory_format=torch.channels_last))
+        """The lower part's maps (n, channels, h, w) of (n, 3, size, size) uint8 pixels."""
+        return self.lower(scaled(pixels, self.mean, self.deviation))
 
     def features(self, pixels: Tensor) -> Tensor:
         """The last map (n, channels, h, w) of (n, 3, size, size) uint8 pixels."""
@@ -186,11 +191,8 @@ class ImageEncoder(nn.Module):
             "encoder": self.name,
             "size": self.size,
             "flip": self.flip,
-            "weights": _content_of(self.state_dict()),
-            # What follows "+" names a build's GPU: a laptop reads what the server has encoded.
-            "torch": torch.__version__.partition("+")[0],
-            "torchvision": torchvision.__version__.partition("+")[0],
-            "pillow": PIL.__version__,
+            "weights": content_of(self.state_dict()),
+            **versions(),
             "code": paths.code_key(sys.modules[__name__]),
         }
 
@@ -240,7 +242,7 @@ class MapEncoder(nn.Module):
 
     def settings(self) -> dict[str, object]:
         """The lower part's settings, whatever the upper part has learned."""
-        lower = {"weights": _content_of(self.encoder.lower.state_dict()), "part": "lower", "view": self.view}
+        lower = {"weights": content_of(self.encoder.lower.state_dict()), "part": "lower", "view": self.view}
         return self.encoder.settings() | lower
 
 
@@ -333,21 +335,21 @@ def image_encoder(
     backbone = BACKBONES[name]
     net = backbone.build()
     file = Path(weights) if weights is not None else backbone.weights()
-    state = _read(file)
+    state = read_weights(file)
     encoder = ImageEncoder(name, size, *backbone.cut(net), flip)
     of_encoder = any(key.startswith(("lower.", "upper.")) for key in state)
-    _load(encoder if of_encoder else net, state, file, name)
+    load_weights(encoder if of_encoder else net, state, file, name)
     return encoder.eval().requires_grad_(False) if tuned is None else _tuned(encoder, Path(tuned))
 
 
 def _tuned(encoder: ImageEncoder, file: Path) -> ImageEncoder:
     """The encoder with what `training.finetune` has learned."""
-    state = _read(file)
+    state = read_weights(file)
     if "embed.weight" not in state:
         raise ValueError(f"{file} has no layer `embed`: expected a file that training.finetune wrote.")
     learned = nn.ModuleDict({"upper": for_inference(encoder.upper)})
     learned["embed"] = nn.Linear(*reversed(state["embed.weight"].shape))
-    _load(learned, state, file, f"the upper part of {encoder.name}")
+    load_weights(learned, state, file, f"the upper part of {encoder.name}")
     encoder.upper, encoder.embed, encoder.dim = (
         learned["upper"],
         learned["embed"],
@@ -371,12 +373,41 @@ def for_inference(encoder: nn.Module) -> nn.Module:
     return folded.to(memory_format=torch.channels_last).requires_grad_(False)
 
 
+def centred_square(picture: Image.Image, size: int) -> Tensor:
+    """The largest centred square of an RGB picture as (3, size, size) uint8."""
+    side = min(picture.size)
+    left, top = (picture.width - side) / 2, (picture.height - side) / 2
+    return _resized(picture, (left, top, left + side, top + side), size)
+
+
 def _resized(picture: Image.Image, box: tuple[float, float, float, float], size: int) -> Tensor:
     pixels = np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC, box=box))
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1)
 
 
-def _read(file: Path) -> dict[str, Tensor]:
+def scaled(pixels: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
+    """What a network takes: (n, 3, h, w) uint8 pixels as float32, by the mean and deviation of each channel.
+
+    Args:
+        pixels: From 0 to 255.
+        mean: (3, 1, 1) for pixels from 0 to 255.
+        deviation: (3, 1, 1), the same.
+
+    Raises:
+        ValueError: If the pixels are not uint8: 0..1 instead of 0..255 would pass unseen.
+    """
+    if pixels.dtype != torch.uint8:
+        raise ValueError(f"expected pixels as uint8, 0 to 255; got {pixels.dtype}")
+    return ((pixels.float() - mean) / deviation).contiguous(memory_format=torch.channels_last)
+
+
+def read_weights(file: Path) -> dict[str, Tensor]:
+    """The tensors of a .safetensors or .pth file by name; no code in it is run.
+
+    Raises:
+        FileNotFoundError: If there is no file.
+        ValueError: If it is no state_dict.
+    """
     if not file.is_file():
         raise FileNotFoundError(
             f"the weights file {file} is missing. Put it there, or use efficientnet_lite0 without `weights`: "
@@ -396,8 +427,12 @@ def _read(file: Path) -> dict[str, Tensor]:
         ) from error
 
 
-def _load(net: nn.Module, state: dict[str, Tensor], file: Path, what: str) -> None:
-    """Load what the convolutions need; the classifier's weights may be there or not."""
+def load_weights(net: nn.Module, state: dict[str, Tensor], file: Path, what: str) -> None:
+    """Load what the convolutions need; the classifier's weights may be there or not.
+
+    Raises:
+        ValueError: If names or shapes are those of another network than `what`; `file` is named.
+    """
     own = {key: value.shape for key, value in net.state_dict().items() if not _of_the_classifier(key)}
     has_features = any(key.startswith("features.") for key in own)
     if has_features and not any(key in state for key in own):  # a file of `net.features` alone
@@ -426,7 +461,16 @@ def _of_the_classifier(key: str) -> bool:
     return key.split(".")[0] in ("fc", "_fc", "classifier")
 
 
-def _content_of(state: dict[str, Tensor]) -> str:
+def versions() -> dict[str, str]:
+    """Of the libraries that decode, resize and convolve, for the cache's key."""
+    # What follows "+" names a build's GPU: a laptop reads what the server has encoded.
+    of_torch = {"torch": torch.__version__, "torchvision": torchvision.__version__}
+    return {name: version.partition("+")[0] for name, version in of_torch.items()} | {
+        "pillow": PIL.__version__
+    }
+
+
+def content_of(state: dict[str, Tensor]) -> str:
     """A hash of the tensors themselves, so that the file's format and date do not matter."""
     digest = hashlib.sha256()
     for key, value in sorted(state.items()):

@@ -17,15 +17,6 @@ from m5utils.encoders import image
 SIZE = 64
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Tiny pictures: a second thread costs more than it brings, most of all on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def test_weights(tmp_path_factory):
     """A whole squeezenet with seeded weights, marked TEST: never to be taken for a pretrained one."""
