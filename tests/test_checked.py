@@ -12,7 +12,7 @@ REPORT = '<testsuites><testsuite tests="5" skipped="2"/></testsuites>'
 def test_nothing_of_a_kind_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture):
     report = tmp_path / "report.xml"
     report.write_text(REPORT)
-    (tmp_path / "01.provenance.json").write_text("{}")
+    (tmp_path / "01.provenance.json").write_text('{"code": "abc"}')
     (tmp_path / "01.json").write_text(json.dumps({"a": 1, "b": 2}))
     assert checked.main([report, report], tmp_path, tmp_path) == 1
     assert capsys.readouterr().out == "checked: 6 tests, 1 notebooks, 0 figures, 2 numbers\n"

@@ -7,7 +7,7 @@ import pytest
 import torch
 from reference import gaussian
 
-from m5utils import evaluation, heads, losses, ranks, search, training
+from m5utils import evaluation, heads, losses, metrics, ranks, search, training
 from m5utils.datasets.mit_split import LabelledImages
 from m5utils.pairs import Pairs, PairTask
 
@@ -49,6 +49,15 @@ def test_mean_and_deviation_are_over_seeds():
     assert judgement.mean("map") == pytest.approx(0.75)
     assert judgement.per_query("map").tolist() == [0.5, 1.0]
     assert judgement.std("map") == pytest.approx(0.25)  # of 0.5, 0.75, 1.0
+
+
+def test_the_interval_is_of_the_mean_over_seeds_and_draws_groups_whole():
+    values, groups = np.random.default_rng(0).random((2, 40)), np.arange(40) // 4
+    judgement = evaluation.Judgement({"map": np.zeros((2, 40)), "mrr": values}, groups)
+    low, high = metrics.bootstrap_interval(values.mean(axis=0), 100, 0, groups)
+    assert judgement.interval("mrr", 100) == (low, high)
+    rows = evaluation.table_of_intervals({"one": judgement}, 100, "mrr")
+    assert rows.loc["one"].to_dict() == {"value": pytest.approx(values.mean()), "low": low, "high": high}
 
 
 def test_numbers_hold_mean_std_and_interval(task):
@@ -126,7 +135,7 @@ def test_the_table_states_what_it_must(task):
     assert table.loc["perfect", "MAP"] == "100.0 ± 0.0 [100.0, 100.0]"
     assert table.loc["chance", "P@1"] == "33.3"
     caption = task.caption("test", seeds=3)
-    for said in ("15 queries (test)", "gallery of 36", "3 seed(s)", "95 % bootstrap"):
+    for said in ("15 queries (test)", "gallery of 36, 3 classes", "3 seed(s)", "95 % bootstrap"):
         assert said in caption
 
 

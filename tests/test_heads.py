@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.nn.functional import normalize
 
 from m5utils import heads
 
@@ -27,8 +28,40 @@ def test_a_mahalanobis_head_is_the_distance_of_its_matrix(features):
     torch.testing.assert_close((x - y).square().sum(), difference @ matrix @ difference)
 
 
+def test_a_linear_head_has_no_bias(features):
+    head = heads.linear(features, dim=5, normalise=False)
+    torch.testing.assert_close(head(head.mean[None]), torch.zeros(1, 5))
+
+
+def test_a_hidden_head_is_two_layers_with_a_relu_between(features):
+    head = heads.hidden(features, dim=5, width=7)
+    first, _, last = head.layers
+    by_hand = last(first((features - features.mean(dim=0)) / features.std(dim=0)).relu())
+    torch.testing.assert_close(head(features), normalize(by_hand))
+
+
+def test_the_decks_heads_are_their_layers_and_nothing_else(features):
+    a, b = heads.deck_a(features, dim=5), heads.deck_b(features, dim=5, width=7)
+    torch.testing.assert_close(a(features), a.layers[1](features.relu()))
+    first, _, last = b.layers
+    torch.testing.assert_close(b(features), last(first(features).relu()))
+
+
+@pytest.mark.parametrize("name", heads.HEADS)
+def test_a_head_by_name_is_that_head_of_the_length_asked_for(features, name):
+    head = heads.by_name(name, features, 5)
+    assert head(features).shape == (200, 5)
+    assert str(head.layers) == str(getattr(heads, name)(features, dim=5).layers)
+
+
+def test_an_unknown_head_is_refused(features):
+    with pytest.raises(ValueError, match="out of linear, hidden, deck_a, deck_b; got 'deep'"):
+        heads.by_name("deep", features, 5)
+
+
 def test_whitened_features_are_uncorrelated_with_variance_one(features):
     head = heads.whitening(features, dim=12)
+    assert not head.layers.weight.requires_grad  # it is not trained
     head.normalise = False
     torch.testing.assert_close(head(features).T.cov(), torch.eye(12), atol=1e-3, rtol=0)
 
@@ -36,6 +69,8 @@ def test_whitened_features_are_uncorrelated_with_variance_one(features):
 def test_whitening_asks_for_no_more_than_there_is(features):
     with pytest.raises(ValueError, match="span at most 4; asked for 5"):
         heads.whitening(features[:5], dim=5)
+    with pytest.raises(ValueError, match="span at most 12; asked for 13"):
+        heads.whitening(features, dim=13)
 
 
 def test_a_constant_feature_does_no_harm():

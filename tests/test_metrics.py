@@ -84,6 +84,12 @@ def test_ties_by_hand():
     assert metrics.reciprocal_rank(scores, relevance) == pytest.approx([1 / 4])
 
 
+def test_scores_are_compared_as_they_are():
+    # the first two are one number in float32; minus an unsigned integer is no negative number
+    assert metrics.reciprocal_rank([[0.1 + 1e-12, 0.1, 0]], [[True, False, False]]) == [1]
+    assert metrics.reciprocal_rank(np.array([[3, 0, 1]], np.uint8), [[False, False, True]]) == [1 / 2]
+
+
 def test_curves_by_hand():
     # relevant at positions 1, 3 and 6: precision 1 up to recall 1/3, 2/3 up to 2/3, 1/2 up to 1
     scores, relevance = [[6, 5, 4, 3, 2, 1]], [[True, False, True, False, False, True]]
@@ -155,6 +161,11 @@ def test_many_queries_are_each_query_alone():
         assert {key: values[query] for key, values in together.items()} == {k: v[0] for k, v in alone.items()}
     halves = [metrics.eleven_point(scores[part], relevance[part])[1] for part in np.split(np.arange(3000), 2)]
     assert curve == pytest.approx(np.mean(halves, axis=0))
+
+
+def test_a_gallery_of_more_than_is_sorted_at_a_time():
+    scores, relevance = -np.arange(100_001.0)[None], (np.arange(100_001) == 3)[None]
+    assert metrics.reciprocal_rank(scores, relevance).tolist() == [1 / 4]
 
 
 def test_torch_tensors_are_taken():
@@ -247,10 +258,10 @@ def test_chance_is_the_mean_over_all_orders(n_gallery, n_relevant):
 
 
 def test_chance_is_meaned_over_queries():
-    relevance = np.array([[True, False, False], [True, True, False]])
-    each = [metrics.chance(relevance[[query]], KS) for query in range(2)]
+    relevance = np.array([[True, False, False], [False, True, False], [True, True, False]])
+    each = [metrics.chance(relevance[[query]], KS) for query in range(3)]
     assert metrics.chance(relevance, KS) == pytest.approx(
-        {key: (each[0][key] + each[1][key]) / 2 for key in KEYS}
+        {key: sum(level[key] for level in each) / 3 for key in KEYS}
     )
 
 
@@ -286,6 +297,8 @@ def test_seed_group_map_without_a_hit_is_zero_and_wants_one_hit_per_query():
     assert metrics.seed_group_map([False, False], [0, 1]) == 0.0
     with pytest.raises(ValueError, match=r"got \(2,\) and \(3,\)"):
         metrics.seed_group_map([True, False], [0, 1, 2])
+    with pytest.raises(ValueError, match=r"got \(1, 2\) and \(1, 2\)"):
+        metrics.seed_group_map([[True, False]], [[0, 1]])
 
 
 # ---- intervals ----
@@ -315,6 +328,13 @@ def test_paired_difference_sees_what_separate_intervals_hide():
     assert metrics.paired_difference(hard, hard + 0.01, 500, seed=0)[0] == pytest.approx(-0.01)
 
 
+def test_paired_difference_has_the_interval_of_the_differences():
+    a, b = np.random.default_rng(0).random((2, 60))
+    groups = np.arange(60) // 3
+    found = metrics.paired_difference(a, b, 200, 7, groups)
+    assert found[1:] == metrics.bootstrap_interval(a - b, 200, 7, groups)
+
+
 # ---- what is not accepted ----
 
 EVERY = [
@@ -335,7 +355,7 @@ EVERY = [
     ("scores", "relevance", "message"),
     [
         ([[1, 0], [1, 0]], [[True, False], [False, False]], "query 1 has no relevant item"),
-        ([[1, 0], [np.nan, 0]], [[True, False], [True, False]], "scores of query 1 hold NaN or Inf"),
+        ([[1, 0], [np.nan, 0], [0, np.nan]], [[True, False]] * 3, r"query 1 hold NaN or Inf \(2 such"),
         ([[1, 0], [np.inf, 0]], [[True, False], [True, False]], "scores of query 1 hold NaN or Inf"),
         ([[1, 0, 0]], [[True, False]], r"shape \(1, 2\).*got \(1, 3\)"),
         ([1, 0], [True, False], r"got shape \(2,\)"),
@@ -366,7 +386,7 @@ def test_k_beyond_the_gallery_names_both(at_k, k):
 
 
 def test_chance_wants_relevance_too():
-    with pytest.raises(ValueError, match="query 0 has no relevant item"):
+    with pytest.raises(ValueError, match=r"query 0 has no relevant item .*\(1 such"):
         metrics.chance([[False, False]], (1,))
 
 
@@ -393,12 +413,13 @@ def test_grouped_queries_are_drawn_together():
     assert grouped == pytest.approx(metrics.bootstrap_interval(per_group, 500, 0))
     alone = metrics.bootstrap_interval(values, 500, 0)
     assert grouped[1] - grouped[0] > 1.8 * (alone[1] - alone[0])
-    # groups of different sizes: the mean over queries, not over groups
-    low, high = metrics.bootstrap_interval([1, 1, 1, 0], 500, 0, [0, 0, 0, 1])
-    assert (low, high) == (0, 1)
-    draw = np.random.default_rng(1).integers(2, size=(500, 2))
-    share = np.array([3, 0])[draw].sum(axis=1) / np.array([3, 1])[draw].sum(axis=1)
-    assert set(np.round(share, 6)) == {0, 0.75, 1}
+
+
+def test_of_groups_of_different_sizes_every_query_counts_the_same():
+    # 20 groups of three ones and 20 of a single zero: 0.75 over the queries, 0.5 over the groups
+    groups = np.r_[np.repeat(np.arange(20), 3), np.arange(20, 40)]
+    low, high = metrics.bootstrap_interval(groups < 20, 500, 0, groups)
+    assert 0.5 < low < 0.75 < high < 1
 
 
 def test_groups_that_do_not_fit_are_refused():

@@ -63,3 +63,12 @@ def test_commands_of_the_readme_exist(command):
     source = paths.ROOT / ("Makefile" if program == "make" else "m5utils/cli.py")
     pattern = rf"(?m)^{word}:" if program == "make" else rf"(?m)^def {word}\("
     assert re.search(pattern, source.read_text(encoding="utf-8"))
+
+
+def test_every_command_that_the_readme_names_exists():
+    named = set(re.findall(r"\b(make|m5) ([a-z]+)", README))
+    assert len(named) >= 6
+    sources = {"make": "Makefile", "m5": "m5utils/cli.py"}
+    texts = {program: (paths.ROOT / file).read_text(encoding="utf-8") for program, file in sources.items()}
+    for program, word in named:
+        assert re.search(rf"(?m)^(def )?{word}[:(]", texts[program]), f"{program} {word}"

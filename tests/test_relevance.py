@@ -36,6 +36,8 @@ def test_absent_class_is_named_with_its_first_query():
 def test_labels_must_be_one_per_item():
     with pytest.raises(ValueError, match=r"got \(2, 1\) and \(2,\)"):
         relevance.same_class([[0], [1]], [0, 1])
+    with pytest.raises(ValueError, match=r"got \(2,\) and \(1, 2\)"):
+        relevance.same_class([0, 1], [[0, 1]])
 
 
 def test_captions_of_any_images_in_any_order():

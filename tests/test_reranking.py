@@ -13,14 +13,14 @@ from m5utils import reranking, search
 def test_expand_queries_by_hand():
     # unit vectors at 0°; neighbours at 0° (score 1) and 60° (score 1/2), α = 2: q + 1·g0 + 1/4·g1
     query = torch.tensor([[5.0, 0.0]])
-    gallery = torch.tensor([[1.0, 3**0.5], [3.0, 0.0], [-1.0, 0.0]])
+    gallery = torch.tensor([[1.0, 3**0.5], [7.0, 0.0], [-1.0, 0.0]])
     expected = normalize(torch.tensor([[2 + 1 / 8, 3**0.5 / 8]]))
     np.testing.assert_allclose(reranking.expand_queries(query, gallery, k=2, alpha=2), expected, atol=1e-6)
 
 
 def test_expand_queries_with_opposite_items_and_average():
     query, gallery = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0], [-1.0, 0.0]])
-    assert reranking.expand_queries(query, gallery, k=2, alpha=3).tolist() == [[1, 0]]  # scores 0, -1 count 0
+    assert reranking.expand_queries(query, gallery, k=2, alpha=2).tolist() == [[1, 0]]  # scores 0, -1 count 0
     averaged = reranking.expand_queries(query, gallery[:1], k=1, alpha=0)  # every answer counts the same
     np.testing.assert_allclose(averaged, [[0.5**0.5, 0.5**0.5]], atol=1e-6)
 
@@ -43,7 +43,9 @@ def test_expand_queries_refuses():
 # ---- k-reciprocal re-ranking ----
 
 
-@pytest.mark.parametrize(("k1", "k2", "lam"), [(6, 3, 0.3), (5, 1, 0.0), (9, 4, 1.0), (1, 1, 0.5)])
+@pytest.mark.parametrize(
+    ("k1", "k2", "lam"), [(6, 3, 0.3), (5, 1, 0.0), (9, 4, 1.0), (1, 1, 0.5), (33, 2, 0.3)]
+)
 def test_k_reciprocal_scores_are_the_paper_set_by_set(k1, k2, lam, monkeypatch):
     monkeypatch.setattr(reranking, "AT_ONCE", 4)  # divides neither the 7 queries nor the 40 items
     centres = 2 * gaussian(5, 6)
@@ -80,12 +82,25 @@ def test_k_reciprocal_scores_of_more_copies_than_neighbours():
     np.testing.assert_allclose(found, expected, atol=2e-6)
 
 
+def test_k_reciprocal_scores_of_collapsed_embeddings_are_equal():
+    found = reranking.k_reciprocal_scores(torch.ones(1, 4), torch.ones(9, 4), k1=9, k2=2)
+    np.testing.assert_allclose(found, np.ones((1, 9)), atol=1e-6)  # no distance at all: none is divided by
+
+
+def test_k_reciprocal_scores_default_to_the_papers_numbers():
+    query, gallery = gaussian(3, 8), gaussian(60, 8, seed=1)
+    found = reranking.k_reciprocal_scores(query, gallery)
+    assert torch.equal(found, reranking.k_reciprocal_scores(query, gallery, k1=20, k2=6, lam=0.3))
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
         ({"k1": 6}, r"1 <= k1 <= 5.*got k1=6"),
         ({"k1": 0}, r"got k1=0"),
         ({"k1": 3, "k2": 4}, r"1 <= k2 <= k1=3; got k2=4"),
+        ({"k1": 3, "k2": 0}, r"1 <= k2 <= k1=3; got k2=0"),
+        ({"k1": 3, "k2": 2, "lam": -0.1}, r"0 <= lam <= 1; got -0.1"),
         ({"k1": 3, "k2": 2, "lam": 1.5}, r"0 <= lam <= 1; got 1.5"),
     ],
 )
@@ -101,7 +116,11 @@ def expanded(query, gallery):
     return reranking.expand_queries(query, gallery, k=1, alpha=1)
 
 
-@pytest.mark.parametrize("call", [expanded, reranking.k_reciprocal_scores])
+def re_ranked(query, gallery):
+    return reranking.k_reciprocal_scores(query, gallery, k1=1, k2=1)
+
+
+@pytest.mark.parametrize("call", [expanded, re_ranked])
 def test_rows_and_shapes_are_named(call):
     bad = gaussian(60, 4)
     bad[50, 2] = torch.nan

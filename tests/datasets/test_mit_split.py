@@ -1,5 +1,7 @@
 """MIT_split's folders: what is listed, what is refused and how, and that no picture sits on both sides."""
 
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -38,7 +40,19 @@ def test_files_that_are_no_images_by_name_are_passed_over(root):
     (root / "train" / "coast" / "Thumbs.db").write_bytes(b"x")
     (root / "train" / "coast" / "._0.png").write_bytes(b"x")
     (root / "train" / ".DS_Store").write_bytes(b"x")
+    (root / "train" / "readme.txt").write_bytes(b"x")
+    draw(root / "train" / ".thumbnails" / "0.png", (0, 0, 0))
+    (root / "train" / "coast" / "5.png").rename(root / "train" / "coast" / "5.PNG")
     assert len(mit_split.load(root)["train"]) == 18
+
+
+def test_a_class_without_queries_keeps_its_number(root):
+    shutil.rmtree(root / "test" / "coast")
+    splits = mit_split.load(root)
+    assert splits["test"].labels.tolist() == [1, 1, 2, 2]
+    table = mit_split.class_balance(splits)
+    assert table.index.tolist() == ["coast", "forest", "Opencountry", "all"]
+    assert table["test"].tolist() == [0, 2, 2, 4]
 
 
 def test_a_missing_root_names_it(tmp_path):
@@ -110,7 +124,7 @@ def test_problems_finds_each_kind(root):
     copy("train/coast/2.png", "test/coast/leak.png")
     (root / "test" / "forest" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
     table = mit_split.problems(mit_split.load(root)).set_index("problem")
-    assert sorted(table.index) == [
+    assert table.index.tolist() == [
         "same picture in train and test",
         "same picture in two classes",
         "same picture twice in a class",
@@ -118,6 +132,21 @@ def test_problems_finds_each_kind(root):
     ]
     assert table.loc["same picture in two classes", "files"] == "train/coast/0.png, train/forest/twin.png"
     assert table.loc["unreadable", "files"] == "test/forest/broken.jpg"
+
+
+def test_a_file_that_is_gone_is_unreadable_and_another_shape_is_another_picture(root):
+    Image.new("RGB", (8, 8), "red").save(root / "train" / "coast" / "square.png")
+    Image.new("RGB", (4, 16), "red").save(root / "train" / "coast" / "tall.png")  # the same 64 pixels
+    splits = mit_split.load(root)
+    (root / "test" / "forest" / "0.png").unlink()
+    table = mit_split.problems(splits)
+    assert table["problem"].tolist() == ["unreadable"]
+    assert table["files"].tolist() == ["test/forest/0.png"]
+
+
+def test_validation_of_as_many_parts_as_images_is_one_of_every_class(root):
+    train = mit_split.load(root)["train"]
+    assert train.labels[mit_split.validation_split(train, parts=6)[1]].tolist() == [0, 1, 2]
 
 
 def test_validation_is_stratified_and_keeps_copies_together(root):
@@ -134,7 +163,14 @@ def test_validation_is_stratified_and_keeps_copies_together(root):
         assert not names["fit"] & names["validation"]
 
 
+def test_another_seed_is_another_division(root):
+    train = mit_split.load(root)["train"]
+    assert len({tuple(mit_split.validation_split(train, 3, seed)[1]) for seed in range(5)}) > 1
+
+
 def test_validation_needs_enough_images_of_every_class(root):
     train = mit_split.load(root)["train"]
     with pytest.raises(ValueError, match=r"class coast has 2 train images; a validation part of one in 5"):
         mit_split.validation_split(train.take(np.r_[0:2, 6:18]))
+    with pytest.raises(ValueError, match="class Opencountry has 0 train images"):
+        mit_split.validation_split(train.take(np.r_[0:12]))
