@@ -57,13 +57,12 @@ def test_attention_starts_as_the_mean_and_learns_which_words_count():
     assert head(numbers)[2].eq(0).all()  # no word
     longer = torch.nn.functional.pad(numbers, (0, 5), value=-1)
     torch.testing.assert_close(head(longer), head(numbers))  # how many places are empty does not matter
-    # one word says which image it is, the others are noise
-    noise = torch.randint(40, 60, (40, 5))
-    of_pairs = Pairs(
-        gaussian(40, 10), torch.cat([torch.arange(40)[:, None], noise], 1), np.arange(40), gaussian(60, 30, 3)
-    )
-    recipe = dataclasses.replace(SMALL, caption_head="attention", dim=32, epochs=60)
-    fitted = alignment.fit(of_pairs, recipe)
+    # one word says which image it is, the others have nothing to say and, as such words do, lie together
+    vectors, others = gaussian(60, 30, 3), torch.randint(40, 60, (40, 5))
+    vectors[40:, 0] += 4
+    numbers = torch.cat([torch.arange(40)[:, None], others], dim=1)
+    recipe = dataclasses.replace(SMALL, caption_head="attention", dim=32, epochs=60, rate=3e-2)
+    fitted = alignment.fit(Pairs(gaussian(40, 10), numbers, np.arange(40), vectors), recipe)
     scores = fitted.model.captions.score(fitted.model.captions.words[1:])
     assert scores[:40].mean() > scores[40:].mean() + 0.5
     with pytest.raises(ValueError, match="takes captions as words; these are vectors"):
