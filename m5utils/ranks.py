@@ -29,7 +29,6 @@ class PairRanks:
 
     Attributes:
         image_of: (n_captions,) int64, the image that a caption describes.
-        n_images: Images in the gallery, described or not.
         captions_at_least: (n_captions,) int64: how many captions score at least as high for that image as
             this one, itself included.
         images_at_least: (n_captions,) int64: how many images score at least as high for this caption as
@@ -37,7 +36,6 @@ class PairRanks:
     """
 
     image_of: np.ndarray
-    n_images: int
     captions_at_least: np.ndarray
     images_at_least: np.ndarray
 
@@ -85,7 +83,7 @@ def of_pairs(images: Tensor, captions: Tensor, image_of: np.ndarray) -> PairRank
     parts = products.in_threads(count, diagonal) + products.in_threads(count, others)
     at_least = np.empty((2, n_captions), dtype=np.int64)
     at_least[:, order] = np.sum(parts, axis=0)
-    return PairRanks(image_of, len(images), at_least[0], at_least[1])
+    return PairRanks(image_of, at_least[0], at_least[1])
 
 
 class _Tiles:
@@ -234,15 +232,22 @@ def recall_sum(there: dict[str, np.ndarray], back: dict[str, np.ndarray]) -> flo
     return float(sum(values[f"recall@{k}"].mean() for values in (there, back) for k in (1, 5, 10)))
 
 
-def chance(found: PairRanks, ks: Sequence[int] = (1, 5, 10)) -> dict[str, dict[str, float]]:
+def chance(
+    image_of: np.ndarray, n_images: int, ks: Sequence[int] = (1, 5, 10)
+) -> dict[str, dict[str, float]]:
     """What a random order of the gallery gives on average: direction to "recall@k" and "rank".
+
+    Args:
+        image_of: (n_captions,) the image that each caption describes.
+        n_images: Images in the gallery, described or not.
+        ks: Cut-offs.
 
     With R right ones out of N: E[hit among k] = 1 - C(N - R, k) / C(N, k), E[first rank] = (N + 1) / (R + 1).
     """
-    n_right = np.bincount(found.image_of, minlength=found.n_images)
+    n_right = np.bincount(image_of, minlength=n_images)
     return {
-        "image_to_text": _chance(n_right[n_right > 0], len(found.image_of), ks),
-        "text_to_image": _chance(np.ones(1), found.n_images, ks),
+        "image_to_text": _chance(n_right[n_right > 0], len(image_of), ks),
+        "text_to_image": _chance(np.ones(1), n_images, ks),
     }
 
 

@@ -200,7 +200,7 @@ def test_numbers_and_table_of_pairs():
             assert numbers[f"far/{direction}/{key}/low"] <= value <= numbers[f"far/{direction}/{key}/high"]
         assert numbers[f"far/{direction}/median_rank"] >= 1
     assert numbers["far/recall_sum"] == pytest.approx(judged["far"].recall_sum())
-    chance = ranks.chance(ranks.of_pairs(*embeddings_of(12, 3, 1.0), task.ranked.image_of))
+    chance = ranks.chance(task.ranked.image_of, 12)
     table = evaluation.pair_table(judged, 50, chance)
     assert table.index.tolist() == ["near", "far", "chance"]
     assert table.loc["near", "I2T R@1"].startswith("100.0 [100.0, 100.0")
