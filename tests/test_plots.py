@@ -14,8 +14,8 @@ from m5utils.datasets.mit_split import LabelledImages
 
 CLASSES = ("coast", "forest", "street")
 X = np.linspace(0, 1, 5)
-IMAGE_OF = np.repeat(np.arange(8), 3)
-POINTS = np.random.default_rng(0).normal(size=(8, 2)), np.random.default_rng(1).normal(size=(24, 2))
+IMAGE_OF = np.repeat(np.arange(20), 3)
+POINTS = np.random.default_rng(0).normal(size=(20, 2)), np.random.default_rng(1).normal(size=(60, 2))
 SENTENCE = "a brown dog runs after a red ball through the tall grass " * 3
 SIZES = np.array([200, 500, 1000, 1100, 5000])
 PICTURE = Image.new("RGB", (8, 8), "teal")
@@ -40,7 +40,7 @@ FIGURES = {
     ),
     "bands": lambda: plots.curves({"one": (X, X, X - 0.1, X + 0.1), "two": (X, X)}, "size", "recall"),
     "pair_maps": lambda: plots_of_pairs.pair_maps({"before": POINTS, "after": POINTS}, IMAGE_OF, 5),
-    "close_up": lambda: plots_of_pairs.close_up(*POINTS, IMAGE_OF, [SENTENCE] * 24, (0, 0), 20),
+    "close_up": lambda: plots_of_pairs.close_up(*POINTS, IMAGE_OF, [SENTENCE] * 60, (0, 0), 70),
     "captions_panel": lambda: plots_of_pairs.captions_panel(
         [PICTURE] * 2, [[(SENTENCE, True), ("a cat", False)], [(SENTENCE, False)] * 5], [1, 1234]
     ),
@@ -133,7 +133,7 @@ def test_no_text_lies_on_another_or_is_cut_off(name):
 def test_lines_go_from_captions_to_their_images():
     axis = FIGURES["pair_maps"]().axes[1]
     (lines,) = [each for each in axis.collections if hasattr(each, "get_segments")]
-    tied = [0, 5, 11, 17, 23]
+    tied = [0, 14, 29, 44, 59]
     np.testing.assert_allclose([line[0] for line in lines.get_segments()], POINTS[1][tied])
     np.testing.assert_allclose([line[1] for line in lines.get_segments()], POINTS[0][IMAGE_OF[tied]])
 
@@ -141,12 +141,17 @@ def test_lines_go_from_captions_to_their_images():
 def test_a_close_up_names_the_nearest_items():
     names = [text.get_text() for text in FIGURES["close_up"]().axes[0].texts]
     lengths = np.linalg.norm(np.concatenate(POINTS), axis=1)
-    nearest = np.argsort(lengths)[:20]
-    assert len(names) == 20
-    expected = sorted(f"image {row}" for row in nearest if row < 8)
+    nearest = np.argsort(lengths)[:70]
+    assert len(names) == 70
+    expected = sorted(f"image {row}" for row in nearest if row < 20)
     assert sorted(name for name in names if name.startswith("image")) == expected
-    starts = sorted(f"{IMAGE_OF[row - 8]}: a brown dog" for row in nearest if row >= 8)
-    assert sorted(name[:14] for name in names if not name.startswith("image")) == starts
+    starts = sorted(f"{IMAGE_OF[row - 20]}: a brown dog" for row in nearest if row >= 20)
+    assert (
+        sorted(
+            name.removesuffix(" runs after a red ball …") for name in names if not name.startswith("image")
+        )
+        == starts
+    )
 
 
 def test_captions_are_marked_in_the_colour_of_their_mark():
@@ -158,7 +163,12 @@ def test_captions_are_marked_in_the_colour_of_their_mark():
 
 
 def test_a_text_as_query_stands_in_a_box_and_a_picture_beside_its_answers():
-    text, *_ = FIGURES["panel_of_texts"]().axes
+    figure = FIGURES["panel_of_texts"]()
+    figure.draw_without_rendering()
+    text, *_ = figure.axes
+    box, words = text.get_window_extent(), text.texts[0].get_window_extent()
+    assert box.x0 < words.x0 < words.x1 < box.x1
+    assert box.y0 < words.y0 < words.y1 < box.y1
     assert len(text.images) == 0
     assert text.get_title() == "query"
     assert text.texts[0].get_text().startswith("a brown dog")
