@@ -51,6 +51,53 @@ def test_a_loss_with_weights_of_its_own_is_trained_too(features):
     assert not torch.equal(before, loss.layer.weight)
 
 
+def test_a_head_is_trained_on_standardised_features_and_handed_over_still(features):
+    values, labels = features
+    head, _ = training.fit_head(100 + 50 * values, labels, losses.supervised_contrastive(), epochs=2)
+    same, _ = training.fit_head(values, labels, losses.supervised_contrastive(), epochs=2)
+    torch.testing.assert_close(head.layers.weight, same.layers.weight, atol=1e-4, rtol=0)
+    assert not head.layers.weight.requires_grad
+
+
+def test_the_history_is_the_mean_loss_and_the_rate_falls_to_nothing(features, monkeypatch):
+    values, labels = features
+    rates, step = [], torch.optim.AdamW.step
+
+    def recorded(optimizer):
+        rates.append(optimizer.param_groups[0]["lr"])
+        step(optimizer)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", recorded)
+    one = lambda embeddings, _: 0 * embeddings.sum() + 1  # noqa: E731
+    _, history = training.fit_head(values, labels, one, epochs=3, rate=0.1, batch=12)
+    assert history == [1, 1, 1]
+    np.testing.assert_allclose(rates, 0.05 * (1 + np.cos(np.pi * np.arange(12) / 12)))  # 3 × 4 steps
+
+
+def test_a_step_forgets_the_gradient_of_the_step_before(features, monkeypatch):
+    values, labels = features
+    seen, step = [], torch.optim.AdamW.step
+
+    def recorded(optimizer):
+        seen.append(optimizer.param_groups[0]["params"][0].grad.clone())
+        step(optimizer)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", recorded)
+    squared = lambda embeddings, _: embeddings.square().sum()  # noqa: E731
+    head = lambda some: heads.linear(some, 4, normalise=False)  # noqa: E731
+    training.fit_head(values, labels, squared, head, epochs=3, rate=1e-6, batch=48)
+    torch.testing.assert_close(seen[1], seen[0], atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize(("batch", "rows"), [(13, 12), (2, 6), (600, 600)])
+def test_batches_are_balanced_and_an_epoch_is_about_every_row(batch, rows):
+    labels = np.repeat([0, 1, 2], [30, 15, 3])
+    batches = list(training._balanced(labels, batch))
+    assert [np.bincount(labels[rows_of]).tolist() for rows_of in batches] == [[rows // 3] * 3] * max(
+        1, 48 // rows
+    )
+
+
 def test_what_cannot_be_trained_on_is_refused(features):
     values, labels = features
     with pytest.raises(ValueError, match="at least two classes"):
@@ -92,7 +139,7 @@ def views(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("loss", training.TUNING_LOSSES)
-def test_finetuning_changes_the_network_and_lowers_the_loss(views, loss):
+def test_finetuning_changes_the_network(views, loss):
     some, labels = views
     file = training.finetune(some, labels, loss, epochs=2, dim=4, rate=3e-2)
     state = image.read_weights(file)
@@ -100,6 +147,14 @@ def test_finetuning_changes_the_network_and_lowers_the_loss(views, loss):
     assert set(state) == {"embed.weight", "embed.bias", *(f"upper.{key}" for key in start)}
     assert not torch.equal(state["upper.0.weight"], start["0.weight"])
     assert all(value.isfinite().all() for value in state.values())
+
+
+def test_finetuning_lowers_the_loss(views, monkeypatch):
+    some, labels = views
+    values, loss_of = [], training._loss
+    monkeypatch.setattr(training, "_loss", lambda *args: values.append(loss_of(*args)) or values[-1])
+    training.finetune(some, labels, "supcon", epochs=20, dim=4, rate=1e-2)
+    assert sum(values[-5:]) < 0.9 * sum(values[:5])
 
 
 def test_finetuning_is_done_once(views, monkeypatch):
@@ -128,16 +183,92 @@ def test_views_are_read_by_picture_and_view(views):
     np.testing.assert_array_equal(taken.take(np.array([2])).values([0], [1]), second[[11]])
 
 
-def test_other_settings_are_another_file(views):
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"loss": "triplet"},
+        {"epochs": 2},
+        {"seed": 1},
+        {"dim": 5},
+        {"rate": 1e-2},
+        {"batch": 12},
+        {"labels": np.arange(23, -1, -1) % 3},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_other_settings_are_another_file(views, change):
     some, labels = views
-    files = [
-        training.finetune(some, labels, "supcon", epochs=1, dim=4, seed=seed, rate=rate)
-        for seed, rate in ((0, 1e-3), (1, 1e-3), (0, 1e-2))
-    ]
-    files.append(
-        training.finetune(some.take(np.arange(12)), labels[:12], "supcon", epochs=1, dim=4, rate=1e-3)
-    )
+    usual = {"labels": labels, "loss": "supcon", "epochs": 1, "dim": 4}
+    assert training.finetune(some, **usual) != training.finetune(some, **usual | change)
+
+
+def test_other_views_code_or_torch_are_another_file(views, monkeypatch):
+    some, labels = views
+    files = [training.finetune(some, labels, "supcon", epochs=1, dim=4)]
+    other = dataclasses.replace(some, made_by=[{"view": 1}, {"view": 3}])
+    files.append(training.finetune(other, labels, "supcon", epochs=1, dim=4))
+    monkeypatch.setattr(torch, "__version__", "1.0")
+    files.append(training.finetune(some, labels, "supcon", epochs=1, dim=4))
+    monkeypatch.setattr(paths, "code_key", lambda *_: "other code")
+    files.append(training.finetune(some, labels, "supcon", epochs=1, dim=4))
     assert len(set(files)) == 4
+
+
+def test_every_epoch_draws_rows_and_views_anew(views, monkeypatch):
+    some, labels = views
+    drawn, values = [], image.Views.values
+    monkeypatch.setattr(
+        image.Views, "values", lambda self, *which: drawn.append(which) or values(self, *which)
+    )
+    training.finetune(some, labels, "supcon", epochs=2, dim=4, batch=24)
+    (first, views_of_first), (second, views_of_second) = drawn
+    assert first != second
+    assert set(views_of_first) == set(views_of_second) == {0, 1}
+    taken = dict(zip(first, views_of_first, strict=True))
+    assert [taken[row] for row in second] != views_of_second
+
+
+def test_what_is_kept_is_the_average_and_new_layers_learn_three_times_as_fast(views, monkeypatch):
+    some, labels = views
+    save, ends = training._save, []
+    monkeypatch.setattr(training, "_save", lambda *args: ends.append(args) or save(*args))
+    kept = image._read(training.finetune(some, labels, "supcon", epochs=2, dim=4, rate=1e-3, batch=12))
+    _, network, average, optimizer, _ = ends[-1]
+    assert torch.equal(kept["embed.weight"], average.module.embed.weight)
+    assert not torch.equal(kept["embed.weight"], network.embed.weight)
+    old, new = (group["lr"] for group in optimizer.param_groups)
+    assert 0 < old < 1e-3 / 2
+    assert new == pytest.approx(3 * old)
+    assert len(optimizer.param_groups[1]["params"]) == 4  # of the embedding and the classifier
+
+
+def test_the_losses_are_those_of_their_names(views):
+    some, labels = views
+    network, targets = training._network(some, 4, 3).eval(), torch.as_tensor(labels)
+    maps = some.unflattened(some.values(range(24), [0] * 24))
+    embedding = network(maps)
+    classified = losses.classification()(network.classifier(embedding), targets)
+    expected = {
+        "classification": classified,
+        "contrastive": losses.contrastive(0.5, "cosine")(embedding, targets),
+        "triplet": losses.triplet(0.2, "cosine", "all")(embedding, targets),
+        "supcon": losses.supervised_contrastive()(embedding, targets) + classified,
+    }
+    found = {name: training._loss(network, maps, targets, name) for name in training.TUNING_LOSSES}
+    torch.testing.assert_close(found, expected)
+
+
+def test_the_moving_average_by_hand():
+    average = torch.tensor([1.0])
+    training._moving_average([average], [torch.tensor([12.0])], torch.tensor(1))
+    assert average.item() == pytest.approx(11)  # a weight of 1/11 on what was there
+    training._moving_average([average], [torch.tensor([111.0])], torch.tensor(10_000))
+    assert average.item() == pytest.approx(12)  # never less than one in a hundred of the new
+
+
+def test_the_schedule_by_hand():
+    found = [training._schedule(progress) for progress in (0, 0.05, 0.5, 1)]
+    assert found == pytest.approx([0.01, 0.51 * (1 + np.cos(0.05 * np.pi)) / 2, 0.5, 0], abs=1e-12)
 
 
 def test_a_killed_run_goes_on_and_ends_with_the_same_weights(views, monkeypatch, tmp_path):
