@@ -245,6 +245,22 @@ def table_of_intervals(judged: dict[str, Judgement], resamples: int, metric: str
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
+def candidates(numbers: dict[str, float], metric: str) -> dict[str, float]:
+    """The rows that have a score on validation, by name; settings (`row/setting/...`) are none.
+
+    Args:
+        numbers: Of notebooks, by key.
+        metric: "map" or "recall_sum".
+
+    Example:
+        >>> candidates({"a/validation/map": 0.5, "a/b/validation/map": 0.6, "c/map": 0.7}, "map")
+        {'a': 0.5}
+    """
+    end = f"/validation/{metric}"
+    found = {key.removesuffix(end): value for key, value in numbers.items() if key.endswith(end)}
+    return {name: value for name, value in sorted(found.items()) if "/" not in name}
+
+
 def choose(validation: dict[str, float]) -> str:
     """The name of the row with the highest validation score; of equals, the first by name.
 

@@ -10,24 +10,43 @@ import torch
 import torchvision
 
 from m5utils import paths
-from m5utils.datasets import demo
+from m5utils.datasets import captions, demo, demo_coco
+from m5utils.encoders import detectors, text
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> dict[str, str]:
-    """What the course's server has: the photographs, and torchvision's weights in torch's cache."""
+    """What the course's server has: photographs, captions, torchvision's weights, FastText's file, BERT."""
     demo.make_mit_split(tmp_path / "MIT_split", train_per_class=13, test_per_class=3)
+    demo_coco.make_coco(tmp_path / "COCO", train=40, val=12)
     torch.manual_seed(0)
-    name = torchvision.models.get_model_weights("resnet50")["IMAGENET1K_V1"].url.rpartition("/")[2]
-    weights = tmp_path / "torch" / "hub" / "checkpoints" / name
-    weights.parent.mkdir(parents=True)
-    torch.save(torchvision.models.resnet50(weights=None).state_dict(), weights)
-    weights.with_suffix(".TEST").write_text("random weights: the numbers of this run mean nothing\n")
+    _weights(tmp_path, "resnet50", "IMAGENET1K_V1", torchvision.models.resnet50(weights=None))
+    deck = "fasterrcnn_resnet50_fpn"
+    _weights(tmp_path, deck, "COCO_V1", detectors.untrained(deck))
+    said = captions.coco_folder(tmp_path / "COCO")["train"].captions
+    text.fasttext_trained(said, tmp_path / "fasttext_wiki.en.bin", dim=20, epochs=1)
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *text.split(said).vocabulary]
+    model = tmp_path / "huggingface" / "hub" / "models--bert-base-uncased"
+    tiny.write_bert(model / "snapshots" / "TEST", pieces)
+    (model / "refs").mkdir()
+    (model / "refs" / "main").write_text("TEST")
     return {
         "M5_MIT_SPLIT": str(tmp_path / "MIT_split"),
+        "M5_COCO": str(tmp_path / "COCO"),
+        "M5_FASTTEXT": str(tmp_path / "fasttext_wiki.en.bin"),
+        "HF_HOME": str(tmp_path / "huggingface"),
         "TORCH_HOME": str(tmp_path / "torch"),
         "M5_CACHE": str(tmp_path / "cache"),
     }
+
+
+def _weights(root: Path, name: str, training: str, network: torch.nn.Module) -> None:
+    """Random weights under the name that torchvision downloads its own to, with a note beside them."""
+    file = torchvision.models.get_model_weights(name)[training].url.rpartition("/")[2]
+    weights = root / "torch" / "hub" / "checkpoints" / file
+    weights.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(network.state_dict(), weights)
+    weights.with_suffix(".TEST").write_text("random weights: the numbers of this run mean nothing\n")
 
 
 @pytest.mark.slow
@@ -46,16 +65,20 @@ def test_every_notebook_and_the_encoding_run_on_the_course_profile(tmp_path: Pat
         if command[0] == "encode":
             assert "mit_split/train, resnet50 maps at 320 px, view 0, part 1/1: 104 images" in text
             assert "mit_split/train, resnet50 maps at 224 px, view 10, part 1/1: 104 images" in text
+            assert "captions/val, fasterrcnn_resnet50_fpn at 224 px, part 1/1: 12 images" in text
+            assert "captions/val, bert-base-uncased, part 1/1: 60 captions" in text
     generated = project / "report" / "generated" / "course"
     made = json.loads((generated / "01.json").read_text())
     assert (made["n_query"], made["n_gallery"]) == (24, 104)
-    best = json.loads((generated / "12.json").read_text())["best/mit_split/map"]
-    assert 0 < best < 1  # random weights: any value, but a value
+    best = json.loads((generated / "12.json").read_text())
+    for task in ("mit_split/map", "captions/image_to_text/recall@10"):
+        assert 0 < best[f"best/{task}"] < 1  # random weights: any value, but a value
 
 
 @pytest.mark.slow
 def test_without_weights_the_file_and_the_way_out_are_named(tmp_path: Path, server: dict[str, str]):
     shutil.rmtree(tmp_path / "torch")
+    del server["M5_COCO"]
     project = tiny.copy_project(tmp_path / "project")
     with tiny.m5(
         project, "encode", "--profile", "course", **server, HTTPS_PROXY="http://127.0.0.1:9"

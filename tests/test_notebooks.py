@@ -22,6 +22,9 @@ EXPECTED = [
     "03_p4b_siamese",
     "04_p4c_triplet",
     "05_p4d_embedding_space",
+    "07_p5a_image_to_text",
+    "08_p5b_text_to_image",
+    "09_p5c_bert",
     "12_results",
 ]
 # a folder of one machine; keys such as "/std" begin with / too

@@ -1,4 +1,4 @@
-"""Tiny notebooks and projects for the tests of what runs, checks and publishes notebooks."""
+"""Tiny notebooks, projects and models for the tests of what runs, checks and publishes notebooks."""
 
 import hashlib
 import json
@@ -62,6 +62,22 @@ def copy_project(root: Path) -> Path:
     shutil.copy(paths.NOTEBOOKS / "Snakefile", root / "notebooks")
     (root / "requirements.lock").write_text("pinned==1\n")
     return root
+
+
+def write_bert(folder: Path, words: list[str]) -> None:
+    """A BERT of four layers and random weights that knows these word pieces, in Hugging Face's layout."""
+    import torch
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(words), hidden_size=8, num_hidden_layers=4, num_attention_heads=2, intermediate_size=9,
+        max_position_embeddings=64,
+    )  # fmt: skip
+    BertModel(config).save_pretrained(folder)
+    BertTokenizerFast(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
 
 
 def m5(project: Path, *arguments: str, **settings: str) -> subprocess.Popen:

@@ -69,6 +69,10 @@ class DetectorEncoder(nn.Module):
         maps = self.network(image.scaled(pixels, self.mean, self.deviation))
         return maps.contiguous().flatten(1)  # channel by channel, as the deck had them
 
+    def __str__(self) -> str:
+        """For a line of progress."""
+        return f"{self.name} at {self.size} px"
+
     def settings(self) -> dict[str, object]:
         """Everything that decides the vectors, for the cache's key; nothing that does not."""
         return {

@@ -185,6 +185,10 @@ class ImageEncoder(nn.Module):
         vectors = self.pooled(self.maps(pixels))
         return (vectors + self.pooled(self.maps(pixels.flip(3)))) / 2 if self.flip else vectors
 
+    def __str__(self) -> str:
+        """For a line of progress."""
+        return f"{self.name} at {self.size} px"
+
     def settings(self) -> dict[str, object]:
         """Everything that decides the vectors, for the cache's key; nothing that does not."""
         return {

@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+import tiny
 import torch
 
 from m5utils import embeddings
@@ -22,17 +23,8 @@ TEXTS = [
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A BERT of two layers and thirteen words, in Hugging Face's layout."""
-    from transformers import BertConfig, BertModel, BertTokenizerFast
-
     where = tmp_path_factory.mktemp("tiny_bert")
-    (where / "vocab.txt").write_text("\n".join(WORDS), encoding="utf-8")
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(WORDS), hidden_size=8, num_hidden_layers=4, num_attention_heads=2, intermediate_size=9,
-        max_position_embeddings=64,
-    )  # fmt: skip
-    BertModel(config).save_pretrained(where)
-    BertTokenizerFast(vocab=str(where / "vocab.txt")).save_pretrained(where)
+    tiny.write_bert(where, WORDS)
     return where
 
 
