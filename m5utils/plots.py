@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from PIL import Image
 from scipy.special import expit, logit
 
-from m5utils.datasets.mit_split import LabelledImages
+from m5utils.datasets.listed import LabelledImages
 
 LETTER, LINE = 0.058, 0.125  # inches that a letter is wide, and a line high, at size 7
 COLUMN, PAGE = 3.35, 6.95  # inches: one column and both columns of a two-column A4 page

@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from m5utils import embeddings, paths, runtime
-from m5utils.datasets.mit_split import LabelledImages
+from m5utils.datasets.listed import LabelledImages
 from m5utils.encoders import detectors, image
 
 N = 21  # images; with shards of 8: two whole ones and five images more

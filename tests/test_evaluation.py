@@ -8,7 +8,7 @@ import torch
 from reference import gaussian
 
 from m5utils import evaluation, heads, losses, metrics, ranks, search, training
-from m5utils.datasets.mit_split import LabelledImages
+from m5utils.datasets.listed import LabelledImages
 from m5utils.pairs import Pairs, PairTask
 
 

@@ -41,6 +41,18 @@ def test_a_notebook_follows_the_rules(stem: str):
     assert complaints(paths.NOTEBOOKS / f"{stem}.ipynb") == []
 
 
+def test_a_notebook_needs_the_data_of_its_own_task_alone():
+    used = {}
+    for path in NOTEBOOKS:
+        names = freshness.datasets(freshness.modules(freshness.code_cells(path)))
+        used.setdefault(tuple(names), []).append(path.name[:2])
+    assert used == {
+        ("mit_split",): ["01", "02", "03", "04", "05"],
+        ("captions",): ["07", "08", "09"],
+        (): ["12"],
+    }
+
+
 def complaints(path: Path) -> list[str]:
     """Every rule that a notebook breaks, with the cell (counted from 0)."""
     notebook = json.loads(path.read_text(encoding="utf-8"))

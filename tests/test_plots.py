@@ -10,7 +10,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from m5utils import plots, plots_of_pairs
-from m5utils.datasets.mit_split import LabelledImages
+from m5utils.datasets.listed import LabelledImages
 
 CLASSES = ("coast", "forest", "street")
 X = np.linspace(0, 1, 5)
