@@ -43,6 +43,10 @@ def test_a_perfect_method_is_judged_perfect(task):
     assert judgement.std("map") == 0.0
 
 
+def test_cosine_is_the_similarity_of_the_features_as_they_are(task):
+    assert torch.equal(evaluation.cosine(task, 0), search.scores(task.query, task.gallery, "cosine"))
+
+
 def test_mean_and_deviation_are_over_seeds():
     values = {"map": np.array([[0.0, 1.0], [0.5, 1.0], [1.0, 1.0]])}
     judgement = evaluation.Judgement(values)
@@ -68,11 +72,13 @@ def test_numbers_hold_mean_std_and_interval(task):
 
 
 def test_a_task_may_depend_on_the_seed(task):
-    seen = []
+    seen, told = [], []
     judgement = evaluation.run(
-        lambda of_seed, seed: perfect(of_seed, seed), lambda seed: seen.append(seed) or task, [3, 4]
+        lambda of_seed, seed: told.append(seed) or perfect(of_seed, seed),
+        lambda seed: seen.append(seed) or task,
+        [3, 4],
     )
-    assert seen == [3, 4]
+    assert seen == told == [3, 4]
     assert judgement.values["map"].shape == (2, 15)
 
 
@@ -204,7 +210,10 @@ def test_numbers_and_table_of_pairs():
     table = evaluation.pair_table(judged, 50, chance)
     assert table.index.tolist() == ["near", "far", "chance"]
     assert table.loc["near", "I2T R@1"].startswith("100.0 [100.0, 100.0")
+    assert table.loc["near", ["I2T R@5", "I2T R@10", "T2I R@10"]].tolist() == ["100.0"] * 3
     assert " ± " in table.loc["far", "T2I R@1"]
+    low, high = judged["far"].text_to_image.interval("recall@1", 50)
+    assert table.loc["far", "T2I R@1"].endswith(f" [{100 * low:.1f}, {100 * high:.1f}]")
     assert table.loc["near", "rsum"] == "600.0"
     assert table.loc["chance", "T2I R@1"] == "8.3"
     assert table.loc["chance", "rsum"] == ""
