@@ -128,6 +128,21 @@ def data(names: Iterable[str], profile: "Profile") -> dict[str, str]:
     return keys
 
 
+def named_files(sources: Iterable[str], profile: "Profile") -> dict[str, str]:
+    """A key of each file or folder of word vectors and models that a notebook reads, by its setting's name.
+
+    A notebook names such a setting itself, or takes the profile's word vectors.
+    """
+    text, keys = "\n".join(sources), {}
+    for name in ("M5_CLIP", "M5_FASTTEXT", "M5_GLOVE"):
+        used = name in text or (name == profile.word_vectors and "word_vectors(" in text)
+        if used and paths.setting(name):
+            place = paths.named(name)
+            files = sorted(file for file in place.rglob("*") if file.is_file()) if place.is_dir() else [place]
+            keys[name] = paths.key_of(paths.content_hashes(files))
+    return keys
+
+
 def inputs(
     notebook: Path, profile: "Profile", values: dict[str, object], upstream: dict[str, str | None]
 ) -> dict[str, object]:
@@ -147,6 +162,7 @@ def inputs(
         "profile": dataclasses.asdict(profile),
         "parameters": values,
         "data": data(used, profile),
+        "files": named_files(sources, profile),
         "lock": paths.sha256(paths.ROOT / "requirements.lock"),
         "upstream": upstream,
     }

@@ -55,7 +55,7 @@ def test_a_head_by_name_is_that_head_of_the_length_asked_for(features, name):
 
 
 def test_an_unknown_head_is_refused(features):
-    with pytest.raises(ValueError, match="out of linear, hidden, deck_a, deck_b; got 'deep'"):
+    with pytest.raises(ValueError, match="out of linear, hidden, deck_a, deck_b, attention; got 'deep'"):
         heads.by_name("deep", features, 5)
 
 
@@ -77,3 +77,14 @@ def test_a_constant_feature_does_no_harm():
     features = torch.randn(10, 3)
     features[:, 1] = 7.0
     assert heads.linear(features, dim=2)(features).isfinite().all()
+
+
+def test_principal_axes_are_those_of_the_svd_and_nothing_is_scaled(features):
+    head = heads.principal_axes(features, dim=5)
+    centred = features - features.mean(dim=0)
+    _, lengths, axes = torch.linalg.svd(centred, full_matrices=False)
+    by_hand = centred @ axes[:5].T
+    torch.testing.assert_close(head(features).abs(), by_hand.abs(), atol=1e-3, rtol=1e-3)  # up to signs
+    torch.testing.assert_close(head(features).norm(dim=0), lengths[:5], atol=1e-2, rtol=1e-3)
+    assert heads.principal_axes(features[:4], dim=50)(features).shape == (200, 3)
+    assert heads.principal_axes(features, dim=50)(features).shape == (200, 12)

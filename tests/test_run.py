@@ -292,6 +292,30 @@ def test_encoding_takes_captions_with_their_images_and_passes_over_data_that_is_
             job.encode("demo", names)
 
 
+def test_the_files_that_settings_name_count_where_they_are_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    vectors, folder = tmp_path / "vectors.bin", tmp_path / "model"
+    vectors.write_bytes(b"1")
+    (folder / "deep").mkdir(parents=True)
+    (folder / "deep" / "weights").write_bytes(b"2")
+    monkeypatch.setenv("M5_FASTTEXT", str(vectors))
+    monkeypatch.setenv("M5_CLIP", str(folder))
+    monkeypatch.setenv("M5_GLOVE", str(tmp_path / "not asked for"))
+    course, demo = runtime.profile("course"), runtime.profile("demo")
+    sources = ["embeddings.word_vectors(run.profile, said)", 'paths.setting("M5_CLIP")']
+    before = freshness.named_files(sources, course)
+    assert sorted(before) == ["M5_CLIP", "M5_FASTTEXT"]
+    assert sorted(freshness.named_files(sources, demo)) == ["M5_CLIP"]
+    assert freshness.named_files(["1 + 1"], course) == {}
+    (folder / "deep" / "weights").write_bytes(b"22")
+    after = freshness.named_files(sources, course)
+    assert after["M5_CLIP"] != before["M5_CLIP"]
+    assert after["M5_FASTTEXT"] == before["M5_FASTTEXT"]
+    monkeypatch.delenv("M5_FASTTEXT")
+    assert "M5_FASTTEXT" not in freshness.named_files(sources, course)
+
+
 def test_a_notebook_reads_only_earlier_ones():
     assert all(earlier < number for number, read in run.READS.items() for earlier in read)
 
