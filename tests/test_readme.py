@@ -26,8 +26,9 @@ OF_CAPTIONS = [
     "tfidf",
     "bert_all",
     "bert_tfidf",
-    "bert_tfidf_wide",
-    "bert_tfidf_five",
+    "bert_tfidf_decay",
+    "bert_all_three",
+    "bert_tfidf_three",
 ]
 
 
