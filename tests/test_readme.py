@@ -19,7 +19,7 @@ OF_CAPTIONS = [
     "step_3_all_negatives",
     "step_6_info_nce",
     "fasttext",
-    "fasttext_wide",
+    "fasttext_decay",
     "info_nce_csls",
     "bert_cls",
     "bert_mean",
