@@ -214,9 +214,9 @@ def fasttext_trained(
         captions: Of train; they are split by `words`.
         file: Where the model is kept, in FastText's own format.
         dim: Length of a vector.
-        epochs: Passes over the captions; by default so many that ten million words are read, 5 to 30. FastText's
-            own 5 are meant for Wikipedia: after 5 passes over 30,000 captions *dog* is near *grass*, after 30
-            it is near *dogs* and *labradoodle*.
+        epochs: Passes over the captions; by default so many that ten million words are read, 5 to 30. The
+            library's own 5 are meant for Wikipedia: after 5 passes over 30,000 captions *dog* is near
+            *grass*, after 30 it is near *dogs* and *labradoodle*.
 
     Raises:
         ValueError: If no caption has a word, or FastText refuses; the message is its own.
