@@ -18,7 +18,7 @@ from m5utils.encoders import detectors, text
 def server(tmp_path: Path) -> dict[str, str]:
     """What the course's server has: photographs, captions, torchvision's weights, FastText's file, BERT."""
     demo.make_mit_split(tmp_path / "MIT_split", train_per_class=13, test_per_class=3)
-    demo_coco.make_coco(tmp_path / "COCO", train=40, val=12)
+    demo_coco.make_coco(tmp_path / "COCO", train=60, val=12)
     torch.manual_seed(0)
     _weights(tmp_path, "resnet50", "IMAGENET1K_V1", torchvision.models.resnet50(weights=None))
     deck = "fasterrcnn_resnet50_fpn"
