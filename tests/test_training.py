@@ -230,10 +230,12 @@ def test_every_epoch_draws_rows_and_views_anew(views, monkeypatch):
 
 def test_what_is_kept_is_the_average_and_new_layers_learn_three_times_as_fast(views, monkeypatch):
     some, labels = views
-    save, ends = training._save, []
-    monkeypatch.setattr(training, "_save", lambda *args: ends.append(args) or save(*args))
-    kept = image._read(training.finetune(some, labels, "supcon", epochs=2, dim=4, rate=1e-3, batch=12))
-    _, network, average, optimizer, _ = ends[-1]
+    save, ends = checkpoints.save, []
+    monkeypatch.setattr(checkpoints, "save", lambda *args: ends.append(args) or save(*args))
+    tuned = training.finetune(some, labels, "supcon", epochs=2, dim=4, rate=1e-3, batch=12)
+    kept = image.read_weights(tuned)
+    _, modules, _, optimizer = ends[-1]
+    network, average = modules["network"], modules["average"]
     assert torch.equal(kept["embed.weight"], average.module.embed.weight)
     assert not torch.equal(kept["embed.weight"], network.embed.weight)
     old, new = (group["lr"] for group in optimizer.param_groups)
