@@ -97,7 +97,7 @@ def finetune(
 ) -> Path:
     """Train the upper part of a network on the cached maps of its lower part; minutes on two cores.
 
-    Every epoch takes each picture once, in a view drawn anew. Above the pooled features comes a linear layer
+    Every epoch takes about as many pictures as there are, each in a view drawn anew. Above the pooled features comes a linear layer
     to the embedding, on which the loss works; "classification" and "supcon" also train a classifier on the
     embedding, which is thrown away afterwards: the last layer removed, as the slides say. Batch normalisation
     keeps ImageNet's statistics and is folded into the convolutions. What is kept is the moving average of the
