@@ -97,12 +97,12 @@ def finetune(
 ) -> Path:
     """Train the upper part of a network on the cached maps of its lower part; minutes on two cores.
 
-    Every epoch takes about as many pictures as there are, each in a view drawn anew. Above the pooled features comes a linear layer
-    to the embedding, on which the loss works; "classification" and "supcon" also train a classifier on the
-    embedding, which is thrown away afterwards: the last layer removed, as the slides say. Batch normalisation
-    keeps ImageNet's statistics and is folded into the convolutions. What is kept is the moving average of the
-    weights. After every epoch all that the next one needs is saved: a run that was killed goes on from there
-    and ends with the same weights to the last digit.
+    Every epoch takes about as many pictures as there are, each in a view drawn anew. Above the pooled
+    features comes a linear layer to the embedding, on which the loss works; "classification" and "supcon"
+    also train a classifier on the embedding, which is thrown away afterwards: the last layer removed, as the
+    slides say. Batch normalisation keeps ImageNet's statistics and is folded into the convolutions. What is
+    kept is the moving average of the weights. After every epoch all that the next one needs is saved: a run
+    that was killed goes on from there and ends with the same weights to the last digit.
 
     Args:
         views: Maps of n pictures in several views, see `embeddings.views`.
