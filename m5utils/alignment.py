@@ -134,16 +134,15 @@ def fit(
         "validation": [validation.key, patience] if validation else None,
         "recipe": asdict(recipe),
         "seed": seed,
-        "torch": torch.__version__.partition("+")[0],
         "code": paths.code_key(sys.modules[__name__], heads, objectives),
     }
-    folder = paths.cache() / "heads" / paths.key_of(said)
-    done = folder / "aligned.safetensors"
     model = Aligned(*_untrained(train, recipe, seed))
-    if not done.is_file():
-        with paths.lock(folder / ".lock", f"fitting heads into {folder.name}"):
-            if not done.is_file():
-                _train(model, train, recipe, seed, validation, patience, folder)
+    done = checkpoints.trained_once(
+        "heads/aligned.safetensors",
+        said,
+        "fitting heads",
+        lambda folder: _train(model, train, recipe, seed, validation, patience, folder),
+    )
     history = checkpoints.load(done, {"model": model})
     return Fitted(model.to(runtime.device()).eval().requires_grad_(False), **history)
 

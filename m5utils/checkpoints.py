@@ -1,9 +1,10 @@
-"""What a killed training needs to go on as if nothing had happened, in one file without code in it.
+"""What was trained, and what a killed training needs to go on, in files without code in them.
 
-Knows modules, optimizers and safetensors. Must not know what is trained.
+Knows the cache, modules, optimizers and safetensors. Must not know what is trained.
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import safetensors
@@ -12,6 +13,25 @@ import torch
 from torch import nn
 
 from m5utils import paths
+
+
+def trained_once(file: str, decided_by: dict[str, object], doing: str, train: Callable[[Path], None]) -> Path:
+    """The file of a training, out of the cache where the same one was done before.
+
+    Args:
+        file: Its name, below a folder for its kind: "heads/aligned.safetensors".
+        decided_by: All that decides the result, as JSON; torch's version is added.
+        doing: "fitting heads", for the one who has to wait while another run does the same.
+        train: Is given a folder and leaves the file there, whole or not at all.
+    """
+    kind, _, name = file.partition("/")
+    key = paths.key_of(decided_by | {"torch": torch.__version__.partition("+")[0]})
+    folder = paths.cache() / kind / key
+    if not (folder / name).is_file():
+        with paths.lock(folder / ".lock", f"{doing} into {folder.name}"):
+            if not (folder / name).is_file():
+                train(folder)
+    return folder / name
 
 
 def save(

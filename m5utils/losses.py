@@ -5,6 +5,7 @@ pytorch-metric-learning's; the quadruplet loss, which it does not have, is ours.
 Slides: P4, "Training strategies for image retrieval" and "Interesting features to analyze", 1.
 """
 
+import importlib.metadata
 from collections.abc import Callable
 
 import torch
@@ -160,3 +161,24 @@ def classification(smoothing: float = 0.1) -> nn.Module:
     Slides: P4, "Training strategies for image retrieval: Classification".
     """
     return nn.CrossEntropyLoss(label_smoothing=smoothing)
+
+
+def settings(loss: nn.Module | Callable[[Tensor, Tensor], Tensor]) -> list[object] | None:
+    """What decides what a loss does, beside the code of this module, as JSON.
+
+    None for a loss that learns weights of its own, and where a part comes from elsewhere than this package
+    and the libraries: from a notebook, say, where the same name may mean something else tomorrow.
+    """
+    parts = list(loss.modules()) if isinstance(loss, nn.Module) else [loss]
+    kinds = [type(part) if isinstance(part, nn.Module) else part for part in parts]
+    public = [{name: own for name, own in vars(part).items() if not name.startswith("_")} for part in parts]
+    code = [*kinds, *(own for names in public for own in names.values() if callable(own))]
+    owners = {getattr(one, "__module__", "unknown").partition(".")[0] for one in code}
+    learned = [own for part in parts if isinstance(part, nn.Module) for own in part.state_dict()]
+    if learned or not owners <= {"m5utils", "pytorch_metric_learning", "torch"}:
+        return None
+    said = [importlib.metadata.version("pytorch-metric-learning")]
+    for kind, names in zip(kinds, public, strict=True):
+        numbers = {name: own for name, own in names.items() if not callable(own) and name != "training"}
+        said.append([kind.__qualname__, numbers])
+    return said

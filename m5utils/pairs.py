@@ -3,7 +3,6 @@
 Knows feature vectors. Must not know how they were made, or what is learned from them.
 """
 
-import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -47,7 +46,7 @@ class Pairs:
         """Names their content."""
         words = () if self.words is None else (self.words.numpy(),)
         parts = (self.images.numpy(), self.captions.numpy(), self.image_of, *words)
-        return paths.key_of([_content_of(part) for part in parts])
+        return paths.key_of([paths.key_of_array(part) for part in parts])
 
     def take(self, images: np.ndarray) -> "Pairs":
         """The images in these rows, in this order, with their captions, which must be sorted by image."""
@@ -83,8 +82,3 @@ class PairTask:
             f"gallery. R@K in percent, mean over queries and {seeds} seed(s) ± standard deviation over seeds "
             "[95 % bootstrap interval over images]; median rank; rsum of 600."
         )
-
-
-def _content_of(values: np.ndarray) -> str:
-    whole = np.ascontiguousarray(values)
-    return hashlib.sha256(f"{whole.dtype} {whole.shape}".encode() + whole.data).hexdigest()

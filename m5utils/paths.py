@@ -18,6 +18,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import IO
 
+import numpy as np
+
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
 DATA = ROOT / "data"
@@ -159,6 +161,12 @@ def key_of(value: object) -> str:
     """A 16-digit key of anything that JSON can hold: equal values, equal keys."""
     text = json.dumps(value, sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def key_of_array(values: np.ndarray) -> str:
+    """The sha256 of an array's type, shape and values."""
+    whole = np.ascontiguousarray(values)
+    return hashlib.sha256(f"{whole.dtype} {whole.shape}".encode() + whole.data).hexdigest()
 
 
 @functools.cache

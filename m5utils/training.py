@@ -32,7 +32,8 @@ def fit_head(
     """Train a head on features that were computed once; seconds, because no image is touched.
 
     Every batch holds equally many of each class (`MPerClassSampler`), so that every anchor meets a
-    positive. AdamW, its rate falling to 0 along a cosine.
+    positive. AdamW, its rate falling to 0 along a cosine. Kept in the cache, named by all that decides it,
+    unless the loss is your own: no version names its code, so it is fitted each time.
 
     Args:
         features: (n, in_dim) float32, from a frozen network.
@@ -55,8 +56,44 @@ def fit_head(
     if len(classes) < 2:
         raise ValueError(f"expected at least two classes to tell apart, got {len(classes)}.")
     runtime.seed_everything(seed)
+    head = make(features)
+    about_loss = losses.settings(loss)
+    if about_loss is None:
+        history = _fit(head, features, labels, loss, epochs, rate, batch)
+        return head.cpu().eval().requires_grad_(False), history
+    settings = {
+        "head": [repr(head), *map(paths.key_of_array, (t.numpy() for t in head.state_dict().values()))],
+        "features": paths.key_of_array(features.numpy()),
+        "labels": [int(label) for label in labels],
+        "loss": about_loss,
+        "epochs": epochs,
+        "seed": seed,
+        "rate": rate,
+        "batch": batch,
+        "code": paths.code_key(sys.modules[__name__], heads, losses),
+    }
+
+    def train(folder: Path) -> None:
+        history = _fit(head, features, labels, loss, epochs, rate, batch)
+        checkpoints.save(folder / "head.safetensors", {"head": head}, {"loss": history})
+
+    done = checkpoints.trained_once("heads/head.safetensors", settings, "fitting a head", train)
+    history = checkpoints.load(done, {"head": head})["loss"]
+    return head.cpu().eval().requires_grad_(False), history
+
+
+def _fit(
+    head: heads.Head,
+    features: Tensor,
+    labels: np.ndarray,
+    loss: nn.Module | Callable[[Tensor, Tensor], Tensor],
+    epochs: int,
+    rate: float,
+    batch: int,
+) -> list[float]:
+    """Train a head; the mean loss of every epoch."""
     device = runtime.device()
-    head = make(features).to(device)
+    head = head.to(device)
     trained = [*head.parameters(), *(loss.to(device).parameters() if isinstance(loss, nn.Module) else [])]
     standard, targets = head.standardised(features.to(device)), torch.as_tensor(labels, device=device)
     sampler = _balanced(labels, batch)
@@ -73,7 +110,7 @@ def fit_head(
             schedule.step()
             total += float(value.detach())
         history.append(total / len(sampler))
-    return head.cpu().eval().requires_grad_(False), history
+    return history
 
 
 # What the embedding is trained by, and whether a classifier on top of it is trained as well.
@@ -131,22 +168,19 @@ def finetune(
         "dim": dim,
         "rate": rate,
         "batch": batch,
-        "torch": torch.__version__.partition("+")[0],
         "code": paths.code_key(sys.modules[__name__], losses),
     }
-    folder = paths.cache() / "weights" / paths.key_of(settings)
-    tuned = folder / "tuned.safetensors"
-    if not tuned.is_file():
-        with paths.lock(folder / ".lock", f"fine-tuning into {folder.name}"):
-            if not tuned.is_file():
-                runtime.seed_everything(seed)
-                network = _network(views, dim, len(np.unique(labels)))
-                learned = _trained(network, views, labels, loss, epochs, seed, rate, batch, folder)
-                kept = {k: v for k, v in learned.state_dict().items() if not k.startswith("classifier.")}
-                with paths.published(tuned) as part:
-                    safetensors.torch.save_file({k: v.contiguous().cpu() for k, v in kept.items()}, part)
-                (folder / "resume.safetensors").unlink(missing_ok=True)
-    return tuned
+
+    def train(folder: Path) -> None:
+        runtime.seed_everything(seed)
+        network = _network(views, dim, len(np.unique(labels)))
+        learned = _trained(network, views, labels, loss, epochs, seed, rate, batch, folder)
+        kept = {k: v for k, v in learned.state_dict().items() if not k.startswith("classifier.")}
+        with paths.published(folder / "tuned.safetensors") as part:
+            safetensors.torch.save_file({k: v.contiguous().cpu() for k, v in kept.items()}, part)
+        (folder / "resume.safetensors").unlink(missing_ok=True)
+
+    return checkpoints.trained_once("weights/tuned.safetensors", settings, "fine-tuning", train)
 
 
 class _Network(nn.Module):

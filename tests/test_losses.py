@@ -1,7 +1,9 @@
 """Each loss against a slow loop, and the sign test: a closer positive lowers it."""
 
 import itertools
+import json
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -138,3 +140,31 @@ def test_unknown_names_are_refused_with_what_there_is():
         losses.distance("manhattan")
     with pytest.raises(ValueError, match="got 'soft'"):
         losses.miner("soft", 0.2, "euclidean")
+
+
+def test_a_loss_is_known_by_what_it_does():
+    known = [
+        losses.triplet(0.2, "euclidean", "semihard"),
+        losses.triplet(0.3, "euclidean", "semihard"),
+        losses.triplet(0.2, "cosine", "semihard"),
+        losses.triplet(0.2, "euclidean", "hard"),
+        losses.triplet(0.2, "euclidean", "random"),
+        losses.contrastive(0.5),
+        losses.contrastive(1.0),
+        losses.quadruplet,
+        losses.multi_similarity(),
+        losses.supervised_contrastive(),
+        losses.supervised_contrastive(0.2),
+        losses.classification(),
+    ]
+    assert len({json.dumps(losses.settings(loss)) for loss in known}) == len(known)
+    assert losses.settings(known[0]) == losses.settings(losses.triplet(0.2, "euclidean", "semihard").eval())
+
+
+def test_a_loss_of_ones_own_is_not_known():
+    changed, weighted = losses.supervised_contrastive(), losses.supervised_contrastive()
+    changed.forward = lambda embeddings, _: embeddings.sum()
+    weighted.layer = torch.nn.Linear(2, 2)
+    own = lambda embeddings, _: embeddings.sum()  # noqa: E731
+    for loss in (own, changed, weighted, partial(losses.quadruplet, margin=1.0)):
+        assert losses.settings(loss) is None

@@ -1,6 +1,7 @@
 """Training: it learns, twice the same, and goes on after a kill as if nothing had happened."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -33,12 +34,41 @@ def test_a_head_learns_its_training_set(features):
 
 def test_two_fits_with_one_seed_are_equal_and_with_two_are_not(features):
     values, labels = features
-    fits = [
-        training.fit_head(values, labels, losses.triplet(mined_by="random"), epochs=2, seed=s)[0](values)
-        for s in (1, 1, 2)
-    ]
+    fits = []
+    for seed in (1, 1, 2):
+        shutil.rmtree(paths.cache())
+        head, _ = training.fit_head(values, labels, losses.triplet(mined_by="random"), epochs=2, seed=seed)
+        fits.append(head(values))
     assert torch.equal(fits[0], fits[1])
     assert not torch.equal(fits[0], fits[2])
+
+
+def test_a_head_that_was_fitted_before_is_not_fitted_again(features, monkeypatch):
+    values, labels = features
+    fitted = lambda **changed: training.fit_head(  # noqa: E731
+        **{"features": values, "labels": labels, "loss": losses.contrastive(), "epochs": 2} | changed
+    )
+    head, history = fitted()
+    monkeypatch.setattr(training, "_fit", lambda *_: pytest.fail("fitted again"))
+    same, remembered = fitted()
+    assert torch.equal(same(values), head(values))
+    assert remembered == history
+    assert not same.layers.weight.requires_grad
+    others = (
+        {"features": values + 1e-3},
+        {"labels": labels[::-1].copy()},
+        {"loss": losses.contrastive(0.6)},
+        {"make": heads.hidden},
+        {"make": lambda some: heads.linear(some, 7)},
+        {"epochs": 3},
+        {"seed": 1},
+        {"rate": 1e-3},
+        {"batch": 12},
+        {"loss": lambda embeddings, _: embeddings.sum()},
+    )
+    for changed in others:
+        with pytest.raises(pytest.fail.Exception, match="fitted again"):
+            fitted(**changed)
 
 
 def test_a_loss_with_weights_of_its_own_is_trained_too(features):
