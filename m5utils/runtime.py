@@ -80,7 +80,7 @@ PROFILES = {
         Profile(
             name="lab",
             mit_split="M5_MIT_SPLIT",
-            captions=("M5_FLICKR8K", "M5_COCO"),
+            captions=("M5_FLICKR8K", "M5_FLICKR30K", "M5_COCO"),
             word_vectors="trained",
             language_model="minilm",
             image_encoder="efficientnet_lite0",
