@@ -135,7 +135,7 @@ def encode(profile_name: str, names: Sequence[str] = (), part: int = 1, parts: i
     from m5utils.encoders import bert
 
     profile, missing = runtime.profile(profile_name), []
-    runtime.pin_threads(profile.threads)
+    runtime.use_machine(profile.threads)
     datasets = {"mit_split": mit_split.for_profile, "captions": captions.for_profile}
     for name in names or datasets:
         try:

@@ -4,6 +4,7 @@ import os
 import platform
 import random
 import subprocess
+import sys
 import time
 
 import numpy as np
@@ -42,13 +43,30 @@ def test_every_library_gets_the_threads(monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 3)
     before = torch.get_num_threads()
     with threadpoolctl.threadpool_limits(2):  # what is left when the test is over
-        runtime.pin_threads(1)
+        runtime.use_machine(1)
         assert {pool["num_threads"] for pool in threadpoolctl.threadpool_info()} == {1}
         assert torch.get_num_threads() == 1
     torch.set_num_threads(before)
     assert os.environ["MKL_NUM_THREADS"] == os.environ["OPENBLAS_NUM_THREADS"] == "1"
     assert os.environ["NUMBA_NUM_THREADS"] == "3"  # as many as there may ever be
     assert os.environ["TOKENIZERS_PARALLELISM"] == "false"
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told")
+def test_freed_memory_is_used_again():
+    """In a process of its own: 50 layers' worth of memory, touched and freed, costs the pages of one."""
+    code = (
+        "import resource, sys, torch\n"
+        "from m5utils import runtime\n"
+        "if len(sys.argv) > 1: runtime.use_machine(1)\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "for _ in range(50): torch.ones(25_000_000)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)\n"
+    )
+    faults = [
+        int(subprocess.check_output([sys.executable, "-c", code, *given])) for given in ([], ["as we use it"])
+    ]
+    assert faults[1] < faults[0] / 10
 
 
 def test_the_start_is_told_in_one_line(capsys):

@@ -59,7 +59,7 @@ def main(names: list[str]) -> None:
     # All are imported before the first runs: a missing one is an error now, not in ten minutes, and the
     # libraries they load are there when the threads are pinned.
     benchmarks = [importlib.import_module(f"tests.benchmarks.bench_{name}") for name in names or BENCHMARKS]
-    runtime.pin_threads(runtime.profile("demo").threads)
+    runtime.use_machine(runtime.profile("demo").threads)
     runtime.seed_everything(0)
     found: dict[str, float] = {}
     for benchmark in benchmarks:
