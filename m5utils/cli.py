@@ -76,7 +76,7 @@ def doctor(profile: ProfileName = "demo") -> None:
         findings = examiner.examine(profile)
     for finding in findings:
         print(finding)
-    raise typer.Exit(int(any(finding.fatal for finding in findings)))
+    raise typer.Exit(int(any(finding.state == "MISSING" for finding in findings)))
 
 
 if __name__ == "__main__":

@@ -18,15 +18,21 @@ from m5utils import freshness, paths, runtime
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report; `fatal` if the profile cannot run like this."""
+    """One line of the report.
+
+    Attributes:
+        what: What was looked for.
+        detail: What was found, or what to do.
+        state: "ok"; "left out" if some notebooks cannot be run like this; "MISSING" if none can.
+    """
 
     what: str
     detail: str
-    fatal: bool = False
+    state: str = "ok"
 
     def __str__(self) -> str:
         """The line as it is printed."""
-        return f"{'MISSING' if self.fatal else 'ok':8}{self.what:18}{self.detail}"
+        return f"{self.state:10}{self.what:18}{self.detail}"
 
 
 def examine(profile_name: str) -> list[Finding]:
@@ -36,13 +42,14 @@ def examine(profile_name: str) -> list[Finding]:
         ValueError: If there is no such profile.
     """
     profile = runtime.profile(profile_name)
+    data = list(_datasets(profile))
     findings = [
         Finding("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
         Finding("kernel", f"python3 is {sys.executable}, whatever kernels are installed"),
         Finding("device", f"{runtime.device()}, {profile.threads} threads"),
         *_packages(paths.ROOT / "requirements.lock"),
-        *_datasets(profile),
-        _encoder(profile),
+        *data,
+        *_models(profile, [finding.what for finding in data if finding.state == "ok"]),
         _cache(paths.cache()),
     ]
     if sys.platform == "darwin":
@@ -77,7 +84,7 @@ def _packages(lock: Path) -> Iterator[Finding]:
         needed = Requirement(text)
         here = needed.marker is None or needed.marker.evaluate({"extra": ""})
         if here and _installed(needed.name) is None:
-            yield Finding(needed.name, "is not installed: run `make setup`", fatal=True)
+            yield Finding(needed.name, "is not installed: run `make setup`", "MISSING")
 
 
 def _installed(name: str) -> str | None:
@@ -88,34 +95,62 @@ def _installed(name: str) -> str | None:
 
 
 def _datasets(profile: runtime.Profile) -> Iterator[Finding]:
-    """Every dataset that a notebook reads; its module and the field of the profile have one name."""
+    """Every dataset that a notebook reads; its module and the field of the profile have one name.
+
+    A run leaves out the notebooks whose dataset is not there; it fails if that is all of them.
+    """
     notebooks = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
     sources = [source for notebook in notebooks for source in freshness.code_cells(notebook)]
+    found, absent = [], []
     for name, load in freshness.datasets(freshness.modules(sources)).items():
         value = getattr(profile, name)
         settings = value if isinstance(value, tuple) else (value,)
         if "demo" in settings:
-            yield Finding(name, "drawn, nothing to download")
+            found.append(Finding(name, "drawn, nothing to download"))
+            continue
+        used = next((setting for setting in settings if paths.setting(setting)), settings[0])
+        try:
+            splits = load(profile)
+        except (OSError, ValueError) as error:
+            absent.append((name, error))
         else:
-            used = next((setting for setting in settings if paths.setting(setting)), settings[0])
-            try:
-                splits = load(profile)
-            except (OSError, ValueError) as error:
-                yield Finding(name, str(error), fatal=True)
-            else:
-                counts = ", ".join(f"{split} {len(images)}" for split, images in splits.items())
-                yield Finding(name, f"{used} = {paths.setting(used)}: {counts}")
+            counts = ", ".join(f"{split} {len(images)}" for split, images in splits.items())
+            found.append(Finding(name, f"{used} = {paths.setting(used)}: {counts}"))
+    yield from found
+    for name, error in absent:
+        tolerable = found and isinstance(error, FileNotFoundError)
+        yield Finding(name, str(error), "left out" if tolerable else "MISSING")
 
 
-def _encoder(profile: runtime.Profile) -> Finding:
-    """Whether the weights of the profile's encoder are here: it is built, as a notebook would."""
-    from m5utils.encoders.image import image_encoder
+def _models(profile: runtime.Profile, datasets: list[str]) -> Iterator[Finding]:
+    """Whether the weights that the notebooks load are here: they are loaded, as a notebook would."""
+    from m5utils import embeddings
+    from m5utils.encoders import bert, clip, text
 
-    try:
-        encoder = image_encoder(profile.image_encoder, profile.image_sizes[0])
-    except (OSError, ValueError, ImportError) as error:
-        return Finding("encoder", str(error), fatal=True)
-    return Finding("encoder", f"{profile.image_encoder}, {encoder.dim} dimensions")
+    def words() -> str:
+        if profile.word_vectors == "trained":
+            return "FastText, trained on the captions"
+        file = paths.named(profile.word_vectors)
+        return f"{file}, {text.fasttext_file(file).dim} dimensions"
+
+    def image_encoder(name: str) -> str:
+        return f"{name}, {embeddings.encoder_named(name, profile.image_sizes[0]).dim} dimensions"
+
+    wanted = {"encoder": lambda: image_encoder(profile.image_encoder)}
+    of_captions = {
+        "deck's encoder": lambda: image_encoder(profile.deck_encoder),
+        "language model": lambda: str(bert.bert_encoder(profile.language_model)),
+        "word vectors": words,
+    }
+    if paths.setting("M5_CLIP"):
+        of_captions["CLIP"] = lambda: str(clip.clip_encoder(paths.dataset_root("M5_CLIP"))[0])
+    if "captions" in datasets:
+        wanted |= of_captions
+    for what, load in wanted.items():
+        try:
+            yield Finding(what, load())
+        except (OSError, ValueError, ImportError) as error:
+            yield Finding(what, str(error), "MISSING")
 
 
 def _cache(folder: Path) -> Finding:
@@ -125,5 +160,5 @@ def _cache(folder: Path) -> Finding:
             part.write_text("m5 doctor wrote this", encoding="utf-8")
         (folder / "doctor").unlink()
     except OSError as error:
-        return Finding("cache", f"{folder}: {error}. Set M5_CACHE to a folder you can write to.", fatal=True)
+        return Finding("cache", f"{folder}: {error}. Set M5_CACHE to a folder you can write to.", "MISSING")
     return Finding("cache", str(folder))

@@ -4,9 +4,10 @@ import importlib.metadata
 from pathlib import Path
 
 import pytest
+from torch import nn
 from typer.testing import CliRunner
 
-from m5utils import cli, doctor, job, paths, run
+from m5utils import cli, doctor, embeddings, job, paths, run
 
 
 def m5(*arguments: str) -> tuple[int, str]:
@@ -64,26 +65,39 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_doctor_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    monkeypatch.setattr(doctor, "_encoder", lambda _: doctor.Finding("encoder", "fine"))
-    code, text = m5("doctor")
-    assert code == 0, text
-    assert "MISSING" not in text
-    monkeypatch.setattr(paths, "setting", lambda name: str(tmp_path) if name == "M5_CACHE" else None)
+    settings = {"M5_CACHE": str(tmp_path)}
+    monkeypatch.setattr(paths, "setting", settings.get)
+    monkeypatch.setattr(embeddings, "encoder_named", lambda *_: nn.Linear(1, 1))
+    monkeypatch.setattr(nn.Linear, "dim", 2784, raising=False)
     code, text = m5("doctor", "--profile", "lab")
     assert code == 1
-    assert "MISSING mit_split         M5_MIT_SPLIT is not set" in text
+    assert "MISSING   mit_split         M5_MIT_SPLIT is not set" in text
+    assert "MISSING   captions          M5_FLICKR8K is not set" in text
+    assert "language model" not in text
     for split in ("train", "test"):
         for name in ("coast", "street"):
             (tmp_path / split / name).mkdir(parents=True)
             (tmp_path / split / name / "a.jpg").write_bytes(b"")
+    settings["M5_MIT_SPLIT"] = str(tmp_path)
+    code, text = m5("doctor", "--profile", "lab")
+    assert code == 0, text  # what needs photographs with captions is left out of a run
+    assert f"ok        mit_split         M5_MIT_SPLIT = {tmp_path}: train 2, test 2" in text
+    assert "left out  captions          M5_FLICKR8K is not set" in text
+    assert "ok        encoder           efficientnet_lite0, 2784 dimensions" in text
+    assert "language model" not in text
+    settings["M5_FLICKR8K"] = str(tmp_path)
     (tmp_path / "Images").mkdir()
     (tmp_path / "captions.txt").write_text("image,caption\na.jpg,A cat.\nb.jpg,A dog.\n")
     (tmp_path / "Flickr_8k.trainImages.txt").write_text("a.jpg\nb.jpg\n")
-    monkeypatch.setattr(paths, "setting", lambda _: str(tmp_path))
     code, text = m5("doctor", "--profile", "lab")
     assert code == 0, text
-    assert f"ok      mit_split         M5_MIT_SPLIT = {tmp_path}: train 2, test 2" in text
-    assert f"ok      captions          M5_FLICKR8K = {tmp_path}: train 2" in text
+    assert "left out" not in text
+    assert "ok        language model    minilm" in text
+    assert f"ok        captions          M5_FLICKR8K = {tmp_path}: train 2" in text
+    settings["M5_CLIP"] = str(tmp_path)
+    code, text = m5("doctor", "--profile", "lab")
+    assert code == 1
+    assert f"MISSING   CLIP              {tmp_path} has no config.json" in text
     monkeypatch.setattr(paths, "NOTEBOOKS", tmp_path)  # where no notebook reads anything
     text = m5("doctor", "--profile", "lab")[1]
     assert " captions " not in text
@@ -93,7 +107,7 @@ def test_doctor_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 def test_doctor_tells_a_cache_it_cannot_write(tmp_path: Path):
     (tmp_path / "file").write_text("")
     finding = doctor._cache(tmp_path / "file")
-    assert finding.fatal
+    assert finding.state == "MISSING"
     assert "Set M5_CACHE" in finding.detail
 
 
@@ -107,11 +121,11 @@ def test_doctor_compares_the_packages_with_the_lock(tmp_path: Path, monkeypatch:
     assert doctor.pinned(lock) == {"one": "1.0", "three-x": "3.0"}
     installed = {"one": "1.0", "three-x": "3.1", "torch": None}
     monkeypatch.setattr(doctor, "_installed", lambda name: installed.get(name, "9"))
-    findings = [(finding.what, finding.detail, finding.fatal) for finding in doctor._packages(lock)]
+    findings = [(finding.what, finding.detail, finding.state) for finding in doctor._packages(lock)]
     assert findings == [
-        ("packages", "1 as in requirements.lock", False),
-        ("packages", "1 of another version: three-x 3.1 (lock: 3.0)", False),
-        ("torch", "is not installed: run `make setup`", True),
+        ("packages", "1 as in requirements.lock", "ok"),
+        ("packages", "1 of another version: three-x 3.1 (lock: 3.0)", "ok"),
+        ("torch", "is not installed: run `make setup`", "MISSING"),
     ]
 
 
