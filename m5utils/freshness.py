@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from m5utils.runtime import Profile
 
 PACKAGE = Path(__file__).parent
+SHOWN = 5  # changes that are named to the reader
 
 
 def code_cells(notebook: Path, tag: str | None = None) -> list[str]:
@@ -192,7 +193,9 @@ def why_stale(number: str, profile_name: str, now: dict[str, object]) -> str | N
     if record is None:
         return "no results yet"
     if record["key"] != paths.key_of(now):
-        return "changed: " + ", ".join(_changes(record["inputs"], now))
+        changes = _changes(record["inputs"], now)
+        more = [f"and {len(changes) - SHOWN} more"] if len(changes) > SHOWN else []
+        return "changed: " + ", ".join(changes[:SHOWN] + more)
     for name, output in record["outputs"].items():
         file = paths.ROOT / name
         if not file.is_file():

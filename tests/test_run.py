@@ -165,6 +165,11 @@ def test_profile_lock_and_parameters_count(house: Path, monkeypatch: pytest.Monk
     with monkeypatch.context() as patch:
         patch.setitem(runtime.PROFILES, "demo", runtime.profile("demo", epochs=16))
         assert plan("01")["notes"] == ["01_tiny: changed: profile epochs"]
+        many = dict.fromkeys(("epochs", "seeds", "resamples", "finetune_epochs", "finetune_views"), 9)
+        patch.setitem(runtime.PROFILES, "demo", runtime.profile("demo", **many, finetune_size=9))
+        (note,) = plan("01")["notes"]
+        assert note.startswith("01_tiny: changed: profile epochs, profile finetune_epochs, ")
+        assert note.endswith(", profile resamples, and 1 more")
     (house / "requirements.lock").write_text("pinned==2\n")
     assert stale() == ["01", "02", "05", "12"]
 
