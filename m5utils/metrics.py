@@ -155,6 +155,53 @@ def chance(relevance: ArrayLike, ks: Sequence[int] = (1, 5)) -> dict[str, float]
     return levels | {"r_precision": base, "mrr": float(first_rank[which].mean())}
 
 
+def ndcg(scores: ArrayLike, gains: ArrayLike) -> np.ndarray:
+    """Normalised discounted cumulative gain over the whole gallery, for relevance that has degrees.
+
+    DCG = Σ over the positions p of gain / log₂(1 + p), divided by that of the best order. Tied items share
+    the mean of their discounts.
+
+    Args:
+        scores: (n_query, n_gallery), larger = better.
+        gains: (n_query, n_gallery), how relevant: finite, not negative, above 0 at least once per query.
+
+    Returns:
+        (n_query,) float64 in (0, 1], equal to `sklearn.metrics.ndcg_score` of each query.
+
+    Raises:
+        ValueError: If the shapes differ, a score is NaN or Inf, or gains are not as above.
+
+    Example:
+        >>> ndcg([[0.9, 0.8, 0.7]], [[0.0, 0.0, 0.5]])  # the only answer stands third: 1 / log2(4)
+        array([0.5])
+
+    Reference: Järvelin, Kekäläinen, ACM TOIS 2002.
+    """
+    gains = _gains(gains)
+    scores = _checked_scores(scores, gains.shape)
+    reached = np.empty(len(scores))
+    for query, (score, gain) in enumerate(zip(scores, gains, strict=True)):
+        order = np.argsort(-score)
+        place = np.flatnonzero(np.r_[True, score[order][1:] != score[order][:-1]])  # where each tie begins
+        of_tie = np.add.reduceat(gain[order], place)
+        sizes = np.diff(place, append=len(score))
+        reached[query] = (of_tie * np.add.reduceat(_discounts(len(score)), place) / sizes).sum()
+    return reached / _ideal(gains)
+
+
+def chance_ndcg(gains: ArrayLike) -> float:
+    """What `ndcg` gives on average over all orders of the gallery, exactly, meaned over queries.
+
+    E[DCG] = mean gain × Σ 1 / log₂(1 + p). Args and errors as `ndcg`.
+
+    Example:
+        >>> chance_ndcg([[1.0, 0.0]])  # first or second: (1 + 1 / log2(3)) / 2
+        0.8154648767857288
+    """
+    gains = _gains(gains)
+    return float((gains.mean(axis=1) * _discounts(gains.shape[1]).sum() / _ideal(gains)).mean())
+
+
 def precision_recall_curve(scores: ArrayLike, relevance: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Interpolated precision at recall 0, 0.01, …, 1, meaned over queries.
 
@@ -264,6 +311,17 @@ def paired_difference(
     return float((a - b).mean()), *bootstrap_interval(a - b, resamples, seed, groups)
 
 
+# ---- graded relevance ----
+
+
+def _discounts(n: int) -> np.ndarray:
+    return 1 / np.log2(np.arange(2, n + 2))
+
+
+def _ideal(gains: np.ndarray) -> np.ndarray:
+    return -np.sort(-gains, axis=1) @ _discounts(gains.shape[1])
+
+
 # ---- one query's ranking, and the formulas on it ----
 
 
@@ -361,16 +419,34 @@ def _expected_reciprocal_rank(n_gallery: int, n_relevant: int) -> float:
 
 
 def _checked(scores: ArrayLike, relevance: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    scores, relevance = np.asarray(scores), _relevance(relevance)
-    if scores.shape != relevance.shape:
-        raise ValueError(f"expected scores of shape {relevance.shape}, as relevance; got {scores.shape}")
+    relevance = _relevance(relevance)
+    return _checked_scores(scores, relevance.shape), relevance
+
+
+def _checked_scores(scores: ArrayLike, shape: tuple[int, int]) -> np.ndarray:
+    scores = np.asarray(scores)
+    if scores.shape != shape:
+        raise ValueError(f"expected scores of shape {shape}, as relevance; got {scores.shape}")
     if scores.dtype != np.float32:  # float32 sorts twice as fast, to the same ranking
         scores = scores.astype(np.float64)
     finite = np.isfinite(scores).all(axis=1)
     if not finite.all():
         query = int(finite.argmin())
         raise ValueError(f"the scores of query {query} hold NaN or Inf ({int((~finite).sum())} such queries)")
-    return scores, relevance
+    return scores
+
+
+def _gains(gains: ArrayLike) -> np.ndarray:
+    gains = np.asarray(gains, dtype=np.float64)
+    if gains.ndim != 2 or not gains.size:
+        raise ValueError(f"expected gains (n_query, n_gallery), not empty; got shape {gains.shape}")
+    if not np.isfinite(gains).all() or (gains < 0).any():
+        raise ValueError(f"expected finite gains, not below 0; got {gains.min()} to {gains.max()}")
+    answered = gains.any(axis=1)
+    if not answered.all():
+        query, missing = int(answered.argmin()), int((~answered).sum())
+        raise ValueError(f"query {query} has no gain in the gallery ({missing} such): leave these out")
+    return gains
 
 
 def _relevance(relevance: ArrayLike) -> np.ndarray:

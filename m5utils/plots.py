@@ -126,13 +126,13 @@ def intervals(rows: pd.DataFrame, xlabel: str, level: float | None = None) -> Fi
         axis.set_yticks(height, ordered.index)
         axis.set_ylim(-0.6, len(ordered) - 0.4)
         if level is not None:
-            axis.axvline(level, color="0.5", linestyle=":", linewidth=0.8, label="chance")
+            axis.axvline(level, color="0.5", linestyle=":", linewidth=0.8)
+            where = {"xycoords": axis.get_xaxis_transform(), "textcoords": "offset points"}
+            axis.annotate("chance", (level, 1), (-2, 3), **where)
         low, high = ordered["low"].min(), ordered["high"].max()
         _logit_axis(axis, low if level is None else min(low, level), high)
         axis.set(xlabel=xlabel)
         axis.grid(axis="x", linewidth=0.3)
-        if level is not None:
-            axis.legend(loc="lower right")
         return figure
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+import seaborn as sns
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
@@ -161,4 +162,6 @@ def by_gallery_size(lines: dict[str, tuple[np.ndarray, ...]], ylabel: str = "R@K
     axis.set_xticks(ticks, [f"{size:,}" for size in ticks])
     axis.xaxis.set_minor_locator(NullLocator())
     axis.set_ylim(bottom=0)
+    with style():  # above the axis: with so few points, the "best" place inside is on a line
+        sns.move_legend(axis, "lower center", bbox_to_anchor=(0.5, 1), ncols=2)
     return figure

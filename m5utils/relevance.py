@@ -1,10 +1,11 @@
-"""What answers what: classes that are the same, captions that describe an image.
+"""What answers what: classes that are the same, objects that are shared, captions that describe an image.
 
 Knows labels and the numbers of images. Must not know embeddings, scores or files.
 """
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.spatial import distance
 
 
 def same_class(query_labels: ArrayLike, gallery_labels: ArrayLike) -> np.ndarray:
@@ -39,6 +40,80 @@ def same_class(query_labels: ArrayLike, gallery_labels: ArrayLike) -> np.ndarray
             f"({int(absent.sum())} such queries): put that class into the gallery or leave these queries out"
         )
     return query[:, None] == gallery
+
+
+RULES = ("selection", "aggregation", "aggregation_strict", "weighted")
+SIMILAR = 0.5  # from this weighted Jaccard on, "similar objects with similar quantities" is a yes
+
+
+def shared_objects(query_counts: ArrayLike, gallery_counts: ArrayLike, rule: str) -> np.ndarray:
+    """How relevant an image is to another, by the objects in both: the three rules of the slides.
+
+    An image is a multiset of categories: how many objects of each it holds. With q and g such counts:
+
+    | rule | relevant if |
+    |---|---|
+    | selection | a category is in both: Σ [q > 0][g > 0] > 0 |
+    | aggregation | every category of the query is there: q > 0 ⟹ g > 0 |
+    | aggregation_strict | both have the same categories: q > 0 ⟺ g > 0 |
+    | weighted | to the degree Σ min(q, g) / Σ max(q, g), the weighted Jaccard index; yes from `SIMILAR` on |
+
+    An image without objects shares nothing with any other, itself included.
+
+    Args:
+        query_counts: (n_query, n_categories), whole numbers, not negative.
+        gallery_counts: (n_gallery, n_categories).
+        rule: One of `RULES`.
+
+    Returns:
+        (n_query, n_gallery): bool, but float64 in [0, 1] for "weighted".
+
+    Raises:
+        ValueError: If there is no such rule, or counts are not as above.
+
+    Example:
+        >>> dog_and_cat, two_dogs = [1, 1], [2, 0]
+        >>> shared_objects([dog_and_cat], [two_dogs], "selection")
+        array([[ True]])
+        >>> shared_objects([dog_and_cat], [two_dogs], "weighted")  # min 1 + 0, max 2 + 1
+        array([[0.33333333]])
+
+    Slides: P4 (e), "Selection", "Aggregation", "Weighted aggregation".
+    """
+    if rule not in RULES:
+        raise ValueError(f"expected a rule out of {', '.join(RULES)}; got {rule!r}")
+    query, gallery = _counts(query_counts, "query"), _counts(gallery_counts, "gallery")
+    if query.shape[1] != gallery.shape[1]:
+        raise ValueError(f"expected the same categories; got {query.shape[1]} and {gallery.shape[1]}")
+    if rule == "weighted":
+        return _weighted_jaccard(query, gallery)
+    has_query, has_gallery = (query > 0).astype(np.float32), (gallery > 0).astype(np.float32)
+    shared = has_query @ has_gallery.T  # whole numbers, exact in float32
+    if rule == "selection":
+        return shared > 0
+    of_query, of_gallery = has_query.sum(axis=1)[:, None], has_gallery.sum(axis=1)
+    every = (shared == of_query) & (of_query > 0)
+    return every if rule == "aggregation" else every & (of_query == of_gallery)
+
+
+def _counts(counts: ArrayLike, of: str) -> np.ndarray:
+    counts = np.asarray(counts)
+    if counts.ndim != 2 or not np.issubdtype(counts.dtype, np.integer) or (counts < 0).any():
+        raise ValueError(
+            f"expected {of} counts (n, n_categories), whole numbers from 0; got {counts.dtype} {counts.shape}"
+        )
+    return counts
+
+
+def _weighted_jaccard(query: np.ndarray, gallery: np.ndarray) -> np.ndarray:
+    """Σ min / Σ max from the sum of both and the sum of absolute differences, some queries at a time."""
+    n_query, n_gallery = query.sum(axis=1, dtype=np.float64), gallery.sum(axis=1, dtype=np.float64)
+    degrees = np.empty((len(query), len(gallery)))
+    for first in range(0, len(query), 256):
+        rows = slice(first, first + 256)
+        both, differ = n_query[rows, None] + n_gallery, distance.cdist(query[rows], gallery, "cityblock")
+        degrees[rows] = (both - differ) / np.maximum(both + differ, 1)
+    return degrees
 
 
 def captions_of(image_of: np.ndarray, images: ArrayLike) -> tuple[np.ndarray, np.ndarray]:

@@ -29,6 +29,7 @@ class Profile:
     Attributes:
         mit_split: "demo" for the drawn world, else the `M5_*` setting that names the folder.
         captions: The same for photographs with captions; of several settings the first that is set.
+        coco_retrieval: The same for COCO's photographs with their objects.
         word_vectors: "trained" for FastText trained on the captions, else the setting that names its file.
         language_model: For whole captions, see `m5utils.encoders.bert.bert_encoder`.
         image_encoder: Name of the frozen backbone, see `m5utils.encoders.image.BACKBONES`.
@@ -47,6 +48,7 @@ class Profile:
     name: str
     mit_split: str
     captions: tuple[str, ...]
+    coco_retrieval: str
     word_vectors: str
     language_model: str
     image_encoder: str
@@ -69,6 +71,7 @@ PROFILES = {
             name="demo",
             mit_split="demo",
             captions=("demo",),
+            coco_retrieval="demo",
             word_vectors="trained",
             language_model="minilm",
             image_encoder="efficientnet_lite0",
@@ -82,6 +85,7 @@ PROFILES = {
             name="lab",
             mit_split="M5_MIT_SPLIT",
             captions=("M5_FLICKR8K", "M5_FLICKR30K", "M5_COCO"),
+            coco_retrieval="M5_COCO",
             word_vectors="trained",
             language_model="minilm",
             image_encoder="efficientnet_lite0",
@@ -95,6 +99,7 @@ PROFILES = {
             name="course",
             mit_split="M5_MIT_SPLIT",
             captions=("M5_COCO",),
+            coco_retrieval="M5_COCO",
             word_vectors="M5_FASTTEXT",
             language_model="bert-base-uncased",
             image_encoder="resnet50",

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from sklearn.metrics import average_precision_score
+from sklearn.metrics import average_precision_score, ndcg_score
 
 from m5utils import metrics
 
@@ -427,3 +427,45 @@ def test_groups_that_do_not_fit_are_refused():
         metrics.bootstrap_interval([1, 2, 3], 10, 0, [0, 1])
     with pytest.raises(ValueError, match="group 1 has no query"):
         metrics.bootstrap_interval([1, 2, 3], 10, 0, [0, 2, 2])
+
+
+# ---- graded relevance ----
+
+
+@given(rankings())
+@settings(max_examples=60, deadline=None)
+def test_ndcg_is_scikit_learns(ranking):
+    scores, relevance = ranking
+    gains = relevance * (1 + np.arange(scores.shape[1]) % 3) / 3
+    expected = [ndcg_score(gain[None], score[None]) for gain, score in zip(gains, scores, strict=True)]
+    np.testing.assert_allclose(metrics.ndcg(scores, gains), expected, rtol=1e-12)
+
+
+def test_chance_of_ndcg_is_the_mean_over_all_orders():
+    gains = np.array([[0.5, 0.0, 1.0, 0.2, 0.0]])
+    of_orders = [metrics.ndcg([order], gains)[0] for order in permutations(range(5))]
+    assert metrics.chance_ndcg(gains) == pytest.approx(np.mean(of_orders), rel=1e-12)
+    assert metrics.chance_ndcg(np.vstack([gains, [[1, 1, 1, 1, 1]]])) == pytest.approx(
+        (np.mean(of_orders) + 1) / 2
+    )
+
+
+def test_ndcg_of_constant_scores_is_chance():
+    gains = np.array([[0.5, 0.0, 1.0, 0.2, 0.0]])
+    assert metrics.ndcg(np.zeros((1, 5)), gains)[0] == pytest.approx(metrics.chance_ndcg(gains))
+
+
+@pytest.mark.parametrize(
+    ("scores", "gains", "words"),
+    [
+        ([[1, 2]], [[0, 0]], r"query 0 has no gain in the gallery \(1 such\)"),
+        ([[1, 2]], [[1, -1]], "not below 0; got -1.0 to 1.0"),
+        ([[1, 2]], [[1, np.nan]], "expected finite gains"),
+        ([[1, np.inf]], [[1, 0]], "the scores of query 0 hold NaN or Inf"),
+        ([[1, 2, 3]], [[1, 0]], r"expected scores of shape \(1, 2\), as relevance; got \(1, 3\)"),
+        ([1, 2], [1, 0], r"expected gains \(n_query, n_gallery\), not empty; got shape \(2,\)"),
+    ],
+)
+def test_what_has_no_ndcg_is_refused(scores, gains, words):
+    with pytest.raises(ValueError, match=words):
+        metrics.ndcg(scores, gains)

@@ -5,7 +5,6 @@ Slides: P5, "Dataset: COCO". Any number of captions per image; a caption describ
 """
 
 import csv
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from m5utils import paths, relevance
-from m5utils.datasets import demo_coco
+from m5utils.datasets import demo_coco, reading
 from m5utils.datasets.listed import ImageFiles
 from m5utils.runtime import Profile
 
@@ -155,7 +154,7 @@ def coco_folder(root: Path) -> dict[str, CaptionedImages]:
 
 
 def _pictures(root: Path, name: str) -> Path:
-    return _first_there(root, (name, f"images/{name}", "images"))
+    return reading.first_there(root, (name, f"images/{name}", "images"))
 
 
 def coco(annotations: Path, images: Path, setting: str = "") -> CaptionedImages:
@@ -171,12 +170,14 @@ def coco(annotations: Path, images: Path, setting: str = "") -> CaptionedImages:
         ValueError: If it is no JSON or of another schema, an image's id appears twice, or a `file_name`
             points outside `images`.
     """
-    content = _json(annotations, {"images": ("id", "file_name"), "annotations": ("image_id", "caption")})
+    content = reading.lists(
+        annotations, {"images": ("id", "file_name"), "annotations": ("image_id", "caption")}
+    )
     file_of: dict[object, str] = {}
     for image in content["images"]:
         if image["id"] in file_of:
             raise ValueError(f"{annotations}: two images have the id {image['id']}; ids must be unique.")
-        file_of[image["id"]] = _inside(image["file_name"], images, annotations)
+        file_of[image["id"]] = reading.inside(image["file_name"], images, annotations)
     texts, dropped = defaultdict(list), []
     for each in content["annotations"]:
         if each["image_id"] in file_of:
@@ -193,10 +194,10 @@ def karpathy(file: Path, images: Path) -> dict[str, CaptionedImages]:
 
     Reference: Karpathy and Fei-Fei, "Deep visual-semantic alignments", CVPR 2015.
     """
-    content = _json(file, {"images": ("filename", "split", "sentences")})
+    content = reading.lists(file, {"images": ("filename", "split", "sentences")})
     files, texts = defaultdict(list), defaultdict(list)
     for image in content["images"]:
-        name = _inside(str(PurePosixPath(image.get("filepath", "")) / image["filename"]), images, file)
+        name = reading.inside(str(PurePosixPath(image.get("filepath", "")) / image["filename"]), images, file)
         files["train" if image["split"] == "restval" else image["split"]].append(name)
         for sentence in image["sentences"]:
             texts[name].append(sentence["raw"] if isinstance(sentence, dict) else None)
@@ -212,15 +213,17 @@ def flickr8k(root: Path) -> dict[str, CaptionedImages]:
         FileNotFoundError: If the captions, the pictures' folder or every list is missing.
     """
     root = Path(root)
-    images = _first_there(root, ("Images", "Flicker8k_Dataset", "Flickr8k_Dataset/Flicker8k_Dataset"))
-    file = _first_there(root, ("captions.txt", "Flickr8k.token.txt", "Flickr8k_text/Flickr8k.token.txt"))
+    images = reading.first_there(root, ("Images", "Flicker8k_Dataset", "Flickr8k_Dataset/Flicker8k_Dataset"))
+    file = reading.first_there(
+        root, ("captions.txt", "Flickr8k.token.txt", "Flickr8k_text/Flickr8k.token.txt")
+    )
     texts, dropped = _lines(file, images)
     splits = {}
     for split in ("train", "dev", "test"):
         for folder in (root, file.parent):
             listed = folder / f"Flickr_8k.{split}Images.txt"
             if listed.is_file():
-                names = [_inside(name, images, listed) for name in _text(listed).split()]
+                names = [reading.inside(name, images, listed) for name in reading.text(listed).split()]
                 splits[split] = _table(images, names, texts, f"Flickr8k {split}", dropped)
                 break
     if not splits:
@@ -233,13 +236,13 @@ def flickr8k(root: Path) -> dict[str, CaptionedImages]:
 def flickr30k(root: Path) -> dict[str, CaptionedImages]:
     """Flickr30k, split as in Karpathy's `dataset_flickr30k.json`, which holds the captions as well."""
     root = Path(root)
-    images = _first_there(root, ("flickr30k-images", "flickr30k_images", "Images"))
-    return karpathy(_first_there(root, ("dataset_flickr30k.json",)), images)
+    images = reading.first_there(root, ("flickr30k-images", "flickr30k_images", "Images"))
+    return karpathy(reading.first_there(root, ("dataset_flickr30k.json",)), images)
 
 
 def _lines(file: Path, images: Path) -> tuple[dict[str, list[str]], list[str]]:
     """Captions by image from `name,caption` (Kaggle, with a heading) or `name#0<tab>caption` (original)."""
-    text, texts, dropped = _text(file).lstrip("\ufeff"), defaultdict(list), []
+    text, texts, dropped = reading.text(file).lstrip("\ufeff"), defaultdict(list), []
     kaggle = text.startswith("image,caption")
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip() or (kaggle and number == 1):
@@ -251,7 +254,7 @@ def _lines(file: Path, images: Path) -> tuple[dict[str, list[str]], list[str]]:
         if len(fields) < 2 or not fields[0].strip():
             dropped.append(f"{file.name}, line {number}: no image and caption in {line[:60]!r}")
             continue
-        name = _inside(fields[0].partition("#")[0].strip(), images, file)
+        name = reading.inside(fields[0].partition("#")[0].strip(), images, file)
         texts[name].append(",".join(fields[1:]))
     return texts, dropped
 
@@ -280,44 +283,3 @@ def _table(
     return CaptionedImages(
         images, tuple(kept), tuple(captions), np.array(image_of, dtype=np.int64), setting, tuple(dropped)
     )
-
-
-def _inside(name: object, images: Path, file: Path) -> str:
-    """The name of a picture, which must stay inside its folder."""
-    path = PurePosixPath(name) if isinstance(name, str) else None
-    if path is None or not name.strip() or path.is_absolute() or ".." in path.parts or "\\" in name:
-        raise ValueError(f"{file} names the picture {name!r}, which is not inside {images}: refused.")
-    return path.as_posix()
-
-
-def _first_there(root: Path, names: Sequence[str]) -> Path:
-    found = next((root / name for name in names if (root / name).exists()), None)
-    if found is None:
-        raise FileNotFoundError(f"{root} has none of {', '.join(names)}: see data/README.md for the layout.")
-    return found
-
-
-def _text(file: Path) -> str:
-    if not file.is_file():
-        raise FileNotFoundError(f"{file} is missing: see data/README.md for the layout.")
-    try:
-        return file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file} is no UTF-8 text ({error}).") from error
-
-
-def _json(file: Path, schema: dict[str, tuple[str, ...]]) -> dict:
-    """A JSON file that has these lists, whose first members have these keys."""
-    try:
-        content = json.loads(_text(file))
-    except ValueError as error:
-        raise ValueError(f"{file} is no JSON ({error}). Was the download cut off?") from error
-    for name, keys in schema.items():
-        rows = content.get(name) if isinstance(content, dict) else None
-        if not isinstance(rows, list):
-            raise ValueError(f'{file}: expected a list "{name}"; is this a caption file of another dataset?')
-        for number, row in enumerate(rows):
-            missing = [key for key in keys if not isinstance(row, dict) or key not in row]
-            if missing:
-                raise ValueError(f'{file}: "{name}", number {number} has no "{missing[0]}".')
-    return content

@@ -1,0 +1,116 @@
+"""What a detector finds as an image encoder: the features of its boxes, and how many of what.
+
+Knows torchvision's detectors. Must not know datasets, caches or relevance. Slides: P4 (e).
+"""
+
+import sys
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torchvision.models.detection.image_list import ImageList
+
+from m5utils import paths
+from m5utils.encoders import image
+
+DESCRIPTORS = ("mean", "weighted", "max", "histogram")
+SURE = 0.5  # boxes that the detector is less sure of are left out
+
+
+class BoxEncoder(nn.Module):
+    """From pictures to four descriptors side by side, see `descriptor`, from one run of the detector.
+
+    | descriptor | of the boxes' features |
+    |---|---|
+    | mean | their mean |
+    | weighted | their mean, weighted by how sure the detector is |
+    | max | their maximum, number by number |
+    | histogram | how many boxes of each category |
+
+    A picture in which nothing is found has zeros for all four. Each picture goes through the part behind the
+    backbone alone, so a vector never depends on its batch.
+
+    Attributes:
+        name: The detector's.
+        size: Side length of the square into which the whole picture is fitted, in pixels.
+        width: Length of a box's features.
+        n_categories: Of the histogram; category c of the detector (from 1) is place c - 1.
+        dim: Of all four descriptors together.
+    """
+
+    dtype = torch.float32
+
+    def __init__(self, name: str, size: int, detector: nn.Module) -> None:
+        """Take a whole detector, such as `detectors.trained` gives; its masks are not computed."""
+        super().__init__()
+        self.name, self.size = name, size
+        self.backbone, self.proposals, self.boxes = detector.backbone, detector.rpn, detector.roi_heads
+        if self.boxes.has_mask():
+            self.boxes.mask_roi_pool = self.boxes.mask_head = self.boxes.mask_predictor = None
+        self.n_categories = self.boxes.box_predictor.cls_score.out_features - 1
+        self.width = self.boxes.box_predictor.cls_score.in_features
+        self.dim = 3 * self.width + self.n_categories
+        own = detector.transform  # its statistics are of pixels from 0 to 1
+        for buffer, values in (("mean", own.image_mean), ("deviation", own.image_std)):
+            self.register_buffer(buffer, 255 * torch.tensor(values)[:, None, None], persistent=False)
+        self.eval().requires_grad_(False)
+
+    def preprocess(self, picture: Image.Image) -> Tensor:
+        """The whole RGB picture in the upper left of a (3, size, size) uint8 square of mean colour."""
+        scale = self.size / max(picture.size)
+        sides = [max(1, round(scale * side)) for side in picture.size]
+        square = Image.new("RGB", (self.size, self.size), tuple(self.mean.flatten().round().int().tolist()))
+        square.paste(picture.resize(sides, Image.Resampling.BICUBIC))
+        return torch.from_numpy(np.asarray(square).copy()).permute(2, 0, 1)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(n, dim) vectors of (n, 3, size, size) uint8 pixels."""
+        scaled = image.scaled(pixels, self.mean, self.deviation)
+        levels = self.backbone(scaled)
+        of_each = [
+            {level: maps[row : row + 1].contiguous() for level, maps in levels.items()}
+            for row in range(len(pixels))
+        ]
+        return torch.stack(
+            [self._described(row, maps) for row, maps in zip(scaled.split(1), of_each, strict=True)]
+        )
+
+    def _described(self, scaled: Tensor, maps: dict[str, Tensor]) -> Tensor:
+        sides = [(self.size, self.size)]
+        proposals, _ = self.proposals(ImageList(scaled, sides), maps)
+        ((found,), _) = self.boxes(maps, proposals, sides)
+        sure = found["scores"] >= SURE
+        boxes, scores, labels = (found[key][sure] for key in ("boxes", "scores", "labels"))
+        if not len(boxes):
+            return scaled.new_zeros(self.dim)
+        features = self.boxes.box_head(self.boxes.box_roi_pool(maps, [boxes], sides))
+        weighted = (scores[:, None] * features).sum(dim=0) / scores.sum()
+        counts = torch.bincount(labels - 1, minlength=self.n_categories)
+        return torch.cat([features.mean(dim=0), weighted, features.amax(dim=0), counts])
+
+    def descriptor(self, vectors: Tensor, name: str) -> Tensor:
+        """One of `DESCRIPTORS` out of (n, dim) vectors.
+
+        Raises:
+            ValueError: If there is no such descriptor.
+        """
+        if name not in DESCRIPTORS:
+            raise ValueError(f"expected a descriptor out of {', '.join(DESCRIPTORS)}; got {name!r}")
+        first = self.width * DESCRIPTORS.index(name)
+        return vectors[:, first : first + (self.n_categories if name == "histogram" else self.width)]
+
+    def __str__(self) -> str:
+        """For a line of progress."""
+        return f"{self.name}'s boxes at {self.size} px"
+
+    def settings(self) -> dict[str, object]:
+        """Everything that decides the vectors, for the cache's key; nothing that does not."""
+        return {
+            "encoder": self.name,
+            "descriptor": "boxes",
+            "size": self.size,
+            "weights": image.content_of(self.state_dict()),
+            **image.versions(),
+            "code": paths.code_key(image, sys.modules[__name__]),
+        }

@@ -1,0 +1,95 @@
+"""What a detector finds as vectors: the pooled features of its own boxes, whatever stands beside it."""
+
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+from torchvision.models.detection.image_list import ImageList
+
+from m5utils.encoders import boxes, detectors, image
+
+SIZE = 96
+MOBILE = "fasterrcnn_mobilenet_v3_large_fpn"
+
+
+@pytest.fixture(scope="module")
+def detector():
+    """A whole detector whose seeded weights make it sure of many boxes."""
+    torch.manual_seed(0)
+    net = detectors.untrained(MOBILE).eval()
+    for layer in net.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            nn.init.uniform_(layer.weight, 1.0, 2.0)
+            nn.init.normal_(layer.bias, std=0.1)
+    nn.init.normal_(net.roi_heads.box_predictor.cls_score.weight, std=3.0)
+    return net.requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def encoder(detector):
+    return boxes.BoxEncoder(MOBILE, SIZE, detector)
+
+
+def pictures(n: int) -> torch.Tensor:
+    return torch.randint(
+        0, 256, (n, 3, SIZE, SIZE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+
+
+def test_descriptors_are_those_of_the_boxes_that_the_detector_is_sure_of(detector, encoder, monkeypatch):
+    seen = []
+    head = detector.roi_heads.box_head.forward
+    monkeypatch.setattr(detector.roi_heads.box_head, "forward", lambda x: seen.append(head(x)) or seen[-1])
+    vectors = encoder(pictures(1))
+    features = seen[-1]  # of the sure boxes; the call before was of all proposals
+    scaled = image.scaled(pictures(1), encoder.mean, encoder.deviation)
+    maps = detector.backbone(scaled)
+    proposals, _ = detector.rpn(ImageList(scaled, [(SIZE, SIZE)]), maps)
+    ((found,), _) = detector.roi_heads(maps, proposals, [(SIZE, SIZE)])
+    sure = found["scores"] >= boxes.SURE
+    scores, labels = found["scores"][sure], found["labels"][sure]
+    assert 1 < len(scores) == len(features) < len(found["scores"])
+    weighted = (features * scores[:, None]).sum(dim=0) / scores.sum()
+    expected = {"mean": features.mean(dim=0), "weighted": weighted, "max": features.max(dim=0).values}
+    for name, of_name in expected.items():
+        torch.testing.assert_close(encoder.descriptor(vectors, name)[0], of_name, rtol=1e-4, atol=1e-4)
+    histogram = encoder.descriptor(vectors, "histogram")[0]
+    assert histogram.tolist() == [int((labels == category).sum()) for category in range(1, 91)]
+
+
+def test_the_same_to_the_bit_in_any_company(encoder):
+    network, x, order = image.for_inference(encoder), pictures(8), torch.randperm(8)
+    with torch.inference_mode():
+        assert torch.equal(network(x[order]), network(x)[order])
+
+
+def test_a_picture_without_anything_has_zeros(encoder, monkeypatch):
+    assert encoder(pictures(2)).any(dim=1).all()
+    monkeypatch.setattr(boxes, "SURE", 2.0)
+    assert not encoder(pictures(2)).any()
+
+
+def test_the_whole_picture_is_seen(encoder):
+    square = encoder.preprocess(Image.new("RGB", (200, 100), (250, 0, 0)))
+    assert square.shape == (3, SIZE, SIZE)
+    assert (square[0, : SIZE // 2] == 250).all()
+    assert square[:, SIZE // 2 + 1 :].float().std(dim=(1, 2)).max() == 0
+    assert square[:, -1, -1].tolist() == encoder.mean.flatten().round().int().tolist()
+    assert encoder.preprocess(Image.new("RGB", (3000, 2))).shape == (3, SIZE, SIZE)
+
+
+def test_unknown_descriptors_are_refused(encoder):
+    with pytest.raises(ValueError, match="out of mean, weighted, max, histogram; got 'sum'"):
+        encoder.descriptor(torch.zeros(1, encoder.dim), "sum")
+
+
+def test_masks_are_left_out_and_weights_and_size_decide():
+    with torch.device("meta"):
+        net = detectors.untrained("maskrcnn_resnet50_fpn")
+    assert net.roi_heads.has_mask()
+    torch.manual_seed(0)
+    one = boxes.BoxEncoder("a", 64, detectors.untrained(MOBILE))
+    other = boxes.BoxEncoder("a", 64, detectors.untrained(MOBILE))
+    differ = {name for name, value in one.settings().items() if value != other.settings()[name]}
+    assert differ == {"weights"}
+    assert not one.boxes.has_mask()
