@@ -179,6 +179,10 @@ def settings(loss: nn.Module | Callable[[Tensor, Tensor], Tensor]) -> list[objec
         return None
     said = [importlib.metadata.version("pytorch-metric-learning")]
     for kind, names in zip(kinds, public, strict=True):
-        numbers = {name: own for name, own in names.items() if not callable(own) and name != "training"}
+        numbers = {name: own for name, own in names.items() if not (callable(own) or name in _OF_ITS_USE)}
         said.append([kind.__qualname__, numbers])
     return said
+
+
+# What a module remembers of the last batch it saw, and whether it is in training.
+_OF_ITS_USE = ("training", "num_triplets", "num_pos_pairs", "num_neg_pairs")
