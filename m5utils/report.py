@@ -86,7 +86,7 @@ class Outputs:
         Args:
             fig: The figure, in its final size: LaTeX includes it unscaled.
             topic: Lower-case letters, digits and _.
-            photographs: True if it shows a dataset's photographs, which are not ours to hand on.
+            photographs: True if it shows a dataset's photographs or captions, which are not ours to hand on.
 
         Returns:
             The figure, closed in pyplot: as the last expression of a cell it is shown once.
