@@ -158,6 +158,9 @@ def test_a_loss_is_known_by_what_it_does():
         losses.classification(),
     ]
     assert len({json.dumps(losses.settings(loss)) for loss in known}) == len(known)
+    assert losses.settings(torch.nn.L1Loss()) != losses.settings(
+        torch.nn.MSELoss()
+    )  # their numbers are equal
     for loss in known[:-1]:  # what they have seen since is no part of it
         before = losses.settings(loss)
         loss(at_degrees(0, 10, 90, 100, 200, 210).requires_grad_(), LABELS)

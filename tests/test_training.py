@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -45,21 +46,29 @@ def test_two_fits_with_one_seed_are_equal_and_with_two_are_not(features):
 
 def test_a_head_that_was_fitted_before_is_not_fitted_again(features, monkeypatch):
     values, labels = features
+    as_it_is = lambda some: heads.deck_a(some, 5)  # noqa: E731 - nothing of the features stays in it
+
+    def doubled(some):
+        head = as_it_is(some)
+        head.layers[1].weight.data.mul_(2)
+        return head
+
     fitted = lambda **changed: training.fit_head(  # noqa: E731
-        **{"features": values, "labels": labels, "loss": losses.contrastive(), "epochs": 2} | changed
+        **{"features": values, "labels": labels, "loss": losses.contrastive(), "make": as_it_is, "epochs": 2}
+        | changed
     )
     head, history = fitted()
     monkeypatch.setattr(training, "_fit", lambda *_: pytest.fail("fitted again"))
     same, remembered = fitted()
     assert torch.equal(same(values), head(values))
     assert remembered == history
-    assert not same.layers.weight.requires_grad
+    assert not same.layers[1].weight.requires_grad
     others = (
         {"features": values + 1e-3},
         {"labels": labels[::-1].copy()},
         {"loss": losses.contrastive(0.6)},
-        {"make": heads.hidden},
-        {"make": lambda some: heads.linear(some, 7)},
+        {"make": lambda some: heads.deck_a(some, 7)},
+        {"make": doubled},
         {"epochs": 3},
         {"seed": 1},
         {"rate": 1e-3},
@@ -69,6 +78,18 @@ def test_a_head_that_was_fitted_before_is_not_fitted_again(features, monkeypatch
     for changed in others:
         with pytest.raises(pytest.fail.Exception, match="fitted again"):
             fitted(**changed)
+
+
+def test_what_another_run_has_trained_while_this_one_waited_is_taken(monkeypatch):
+    @contextmanager
+    def waiting(lock, _doing):
+        lock.parent.mkdir(parents=True)
+        (lock.parent / "one").write_text("theirs")
+        yield
+
+    monkeypatch.setattr(paths, "lock", waiting)
+    done = checkpoints.trained_once("kind/one", {}, "training", lambda _: pytest.fail("trained again"))
+    assert done.read_text() == "theirs"
 
 
 def test_a_loss_with_weights_of_its_own_is_trained_too(features):
