@@ -152,6 +152,13 @@ def test_crowds_count_once_and_boxes_without_area_are_left_out(root):
     )
 
 
+def test_a_few_contradictions_are_the_files_own(root):
+    protocol = copy.deepcopy(PROTOCOL)
+    protocol["train"]["90"] = [100]  # instances know of no toothbrush
+    (root / coco_retrieval.PROTOCOL).write_text(json.dumps(protocol))
+    assert coco_retrieval.load(root)["train"].listed[0].tolist() == [1, 0, 1]
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
