@@ -9,13 +9,15 @@ BIN := .venv/bin
 setup: .venv/.ready
 
 # uv installs what requirements.lock pins, hashes checked; pip installs nothing but uv. Compiled once, because
-# every notebook starts processes that import torch: seconds each where PYTHONDONTWRITEBYTECODE is set.
+# every notebook starts processes that import torch: seconds each where PYTHONDONTWRITEBYTECODE is set. UMAP
+# compiles itself at its first import.
 .venv/.ready: requirements.lock pyproject.toml
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'm5utils needs Python >= 3.11, got ' + sys.version.split()[0])"
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip sync --python $(BIN)/python --require-hashes --compile-bytecode --quiet requirements.lock
 	$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --no-build-isolation --editable .
+	$(BIN)/python -W ignore -c "import umap"
 	touch $@
 
 # All notebooks, what is stale of them: figures/$(PROFILE), report/generated/$(PROFILE).

@@ -211,8 +211,10 @@ def _snakemake(folder: Path, plan: dict) -> None:
     command += ["--directory", str(folder), "--config", f"plan={plan_file.name}", "--cores", str(_cores())]
     command += ["--runtime-source-cache-path", str(folder / ".snakemake" / "sources")]
     command += SNAKEMAKE.split()
+    # Threads that wait sleep: two notebooks share the cores, and torch's would spin while the other has one.
+    environment = os.environ | _absolute_settings() | {"OMP_WAIT_POLICY": "passive"}
     with _ended_by_signals():
-        process = subprocess.Popen(command, env=os.environ | _absolute_settings())
+        process = subprocess.Popen(command, env=environment)
         try:
             process.wait()
         finally:
