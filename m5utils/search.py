@@ -47,8 +47,8 @@ def scores(query: Tensor, gallery: Tensor, distance: str = "cosine") -> Tensor:
     matrix = torch.empty(len(query), len(gallery), device=query.device)
 
     def fill_in(first_item: int, first_query: int, block: Tensor) -> None:
-        part = matrix[first_query : first_query + block.shape[1], first_item : first_item + GALLERY_BLOCK]
-        part.copy_(block.T[:, : part.shape[1]])
+        part = matrix[first_query : first_query + len(block), first_item : first_item + GALLERY_BLOCK]
+        part.copy_(block[:, : part.shape[1]])
 
     _each_block(query, gallery, distance, fill_in)
     return matrix
@@ -138,7 +138,7 @@ def _prepared(rows: Tensor, what: str, first: int, distance: str, out: Tensor | 
 def _each_block(
     query: Tensor, gallery: Tensor, distance: str, use: Callable[[int, int, Tensor], None]
 ) -> None:
-    """Call use(first gallery item, first query, scores (items, queries)) once per block of the matrix.
+    """Call use(first gallery item, first query, scores (queries, items)) once per block of the matrix.
 
     On the CPU each thread takes query blocks of its own; blocks do not depend on how many threads.
     """
@@ -151,8 +151,7 @@ def _each_block(
 def _walk_blocks(query: Tensor, gallery: Tensor, distance: str, first_queries: range, use: Callable) -> None:
     """The blocks of some queries, one after the other.
 
-    Items are padded to a multiple of `RUN`, scoring -inf. They run down the columns, so that the maximum
-    over a run of items is an elementwise operation on whole rows.
+    Items are padded to a multiple of `RUN`, scoring -inf.
     """
     most = (
         products.round_up(min(GALLERY_BLOCK, len(gallery)), RUN),
@@ -171,15 +170,15 @@ def _walk_blocks(query: Tensor, gallery: Tensor, distance: str, first_queries: r
             _prepared(part, "query", first_query, distance, out=queries[:n_queries])
             queries[n_queries:] = 0
             left, right = (
-                items[: products.round_up(n_items, RUN)],
                 queries[: products.round_up(n_queries, products.PADDING)],
+                items[: products.round_up(n_items, RUN)],
             )
             block = products.multiply(left, right)
             if distance == "euclidean":
                 block.mul_(-2).add_(left.square().sum(dim=1)[:, None]).add_(right.square().sum(dim=1))
                 block = block.clamp_(min=0).sqrt_().neg_().add_(0.0).float()  # + 0.0: no -0.0
-            block[n_items:] = -torch.inf
-            use(first_item, first_query, block[:, :n_queries])
+            block[:, n_items:] = -torch.inf
+            use(first_item, first_query, block[:n_queries])
 
 
 def _sortable(values: Tensor, index: Tensor) -> Tensor:
@@ -207,21 +206,19 @@ def _exact(query: Tensor, gallery: Tensor, k: int, distance: str) -> tuple[Tenso
     If an item of another run were among the k best, each of the k runs would hold a better one. That is
     also true among ties, because runs and items are both ordered by (score, then lower index).
     """
-    best = torch.full((k, len(query)), torch.iinfo(torch.int64).min, device=query.device)
-    within = torch.arange(RUN, device=query.device)[:, None]
+    best = torch.full((len(query), k), torch.iinfo(torch.int64).min, device=query.device)
+    within = torch.arange(RUN, device=query.device)
 
     def keep_best(first_item: int, first_query: int, block: Tensor) -> None:
-        n_runs, n_query = block.shape[0] // RUN, block.shape[1]
-        run_best = block.view(n_runs, RUN, n_query).amax(dim=1)
-        run_keys = _sortable(run_best, torch.arange(n_runs, device=block.device)[:, None])
-        runs = _unsorted_index(run_keys.topk(min(k, n_runs), dim=0, sorted=False).values)
-        items = (runs[:, None, :] * RUN + within).flatten(0, 1)
-        keys = _sortable(block.gather(0, items), items + first_item)
-        so_far = best[:, first_query : first_query + n_query]
-        so_far.copy_(torch.cat([so_far, keys]).topk(k, dim=0).values)
+        in_runs = block.unflatten(1, (-1, RUN))  # (queries, runs, RUN): what is taken of it lies side by side
+        run_keys = _sortable(in_runs.amax(dim=2), torch.arange(in_runs.shape[1], device=block.device))
+        runs = _unsorted_index(run_keys.topk(min(k, in_runs.shape[1]), sorted=False).values)
+        taken = in_runs[torch.arange(len(block), device=block.device)[:, None], runs]
+        keys = _sortable(taken, first_item + RUN * runs[:, :, None] + within).flatten(1)
+        so_far = best[first_query : first_query + len(block)]
+        so_far.copy_(torch.cat([so_far, keys], dim=1).topk(k).values)
 
     _each_block(query, gallery, distance, keep_best)
-    best = best.T.contiguous()
     return _unsorted_values(best), _unsorted_index(best)
 
 
