@@ -39,7 +39,7 @@ from m5utils.runtime import Profile
 SHARD = 256  # images
 TEXTS = 8192  # of a shard: enough of every length to fill batches
 BATCH = 32
-AHEAD = 4  # batches decoded while the network works on one
+AHEAD = 4  # batches decoded while a GPU works on one
 DECODERS = min(8, os.cpu_count() or 1)  # threads; Pillow decodes outside Python's lock
 
 
@@ -368,7 +368,12 @@ def _source(encoder: nn.Module, listed: ImageFiles) -> Callable[[int, str], Tens
 def _batches(
     load: Callable[[int, str], Tensor | str], threads: ThreadPoolExecutor, shards: Iterable[Shard]
 ) -> Iterator[tuple[Shard, list[Tensor | str]]]:
-    """What the network takes next, loaded in the background: `AHEAD` batches, so memory is bounded."""
+    """What the network takes next, a batch or a few loaded at a time, so memory is bounded.
+
+    A network on the CPU has no use for batches ahead of it: decoding them takes cores from it, and its
+    threads wait for one another.
+    """
+    ahead = 0 if runtime.device().type == "cpu" else AHEAD
     waiting: deque[tuple[Shard, list[Future]]] = deque()
 
     def first_one() -> tuple[Shard, list[Tensor | str]]:
@@ -380,7 +385,7 @@ def _batches(
         for first in range(0, len(images_of), BATCH):
             batch = images_of[first : first + BATCH]
             waiting.append((shard, [threads.submit(load, *each) for each in batch]))
-            if len(waiting) > AHEAD:
+            if len(waiting) > ahead:
                 yield first_one()
     while waiting:
         yield first_one()

@@ -43,7 +43,6 @@ def same_class(query_labels: ArrayLike, gallery_labels: ArrayLike) -> np.ndarray
 
 
 RULES = ("selection", "aggregation", "aggregation_strict", "weighted")
-SIMILAR = 0.5  # from this weighted Jaccard on, "similar objects with similar quantities" is a yes
 
 
 def shared_objects(query_counts: ArrayLike, gallery_counts: ArrayLike, rule: str) -> np.ndarray:
@@ -56,7 +55,7 @@ def shared_objects(query_counts: ArrayLike, gallery_counts: ArrayLike, rule: str
     | selection | a category is in both: Σ [q > 0][g > 0] > 0 |
     | aggregation | every category of the query is there: q > 0 ⟹ g > 0 |
     | aggregation_strict | both have the same categories: q > 0 ⟺ g > 0 |
-    | weighted | to the degree Σ min(q, g) / Σ max(q, g), the weighted Jaccard index; yes from `SIMILAR` on |
+    | weighted | to the degree Σ min(q, g) / Σ max(q, g), the weighted Jaccard index |
 
     An image without objects shares nothing with any other, itself included.
 

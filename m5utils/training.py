@@ -56,29 +56,31 @@ def fit_head(
     if len(classes) < 2:
         raise ValueError(f"expected at least two classes to tell apart, got {len(classes)}.")
     runtime.seed_everything(seed)
-    head = make(features)
-    about_loss = losses.settings(loss)
+    head, about_loss = make(features), losses.settings(loss)
     if about_loss is None:
         history = _fit(head, features, labels, loss, epochs, rate, batch)
-        return head.cpu().eval().requires_grad_(False), history
-    settings = {
-        "head": [repr(head), *map(paths.key_of_array, (t.numpy() for t in head.state_dict().values()))],
-        "features": paths.key_of_array(features.numpy()),
-        "labels": [int(label) for label in labels],
-        "loss": about_loss,
-        "epochs": epochs,
-        "seed": seed,
-        "rate": rate,
-        "batch": batch,
-        "code": paths.code_key(sys.modules[__name__], heads, losses),
-    }
+    else:
+        settings = {
+            "head": [
+                repr(head),
+                *(paths.key_of_array(value.numpy()) for value in head.state_dict().values()),
+            ],
+            "features": paths.key_of_array(features.numpy()),
+            "labels": [int(label) for label in labels],
+            "loss": about_loss,
+            "epochs": epochs,
+            "seed": seed,
+            "rate": rate,
+            "batch": batch,
+            "code": paths.code_key(sys.modules[__name__], heads, losses),
+        }
 
-    def train(folder: Path) -> None:
-        history = _fit(head, features, labels, loss, epochs, rate, batch)
-        checkpoints.save(folder / "head.safetensors", {"head": head}, {"loss": history})
+        def train(folder: Path) -> None:
+            about = {"loss": _fit(head, features, labels, loss, epochs, rate, batch)}
+            checkpoints.save(folder / "head.safetensors", {"head": head}, about)
 
-    done = checkpoints.trained_once("heads/head.safetensors", settings, "fitting a head", train)
-    history = checkpoints.load(done, {"head": head})["loss"]
+        done = checkpoints.trained_once("heads/head.safetensors", settings, "fitting a head", train)
+        history = checkpoints.load(done, {"head": head})["loss"]
     return head.cpu().eval().requires_grad_(False), history
 
 

@@ -8,8 +8,10 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -638,3 +640,12 @@ def test_every_profile_s_encoders_exist():
     for profile in runtime.PROFILES.values():
         assert profile.image_encoder in image.BACKBONES
         assert profile.deck_encoder in (*image.BACKBONES, *detectors.DETECTORS)
+
+
+@pytest.mark.parametrize(("kind", "batches"), [("cpu", 1), ("cuda", 1 + embeddings.AHEAD)])
+def test_batches_are_loaded_ahead_of_a_gpu_and_not_of_the_cpu(kind, batches, monkeypatch):
+    monkeypatch.setattr(runtime, "device", lambda: SimpleNamespace(type=kind))
+    shard, loaded = embeddings.Shard("one", tuple("x" * 1000), range(1000)), []
+    with ThreadPoolExecutor(1) as threads:
+        next(embeddings._batches(lambda row, _: loaded.append(row), threads, [shard]))
+    assert loaded == list(range(batches * embeddings.BATCH))

@@ -512,6 +512,22 @@ def test_a_failing_notebook_is_told_and_leaves_nothing_half(project: Path, m5: C
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(run._cores() < 2, reason="side by side takes two cores")
+def test_two_notebooks_run_side_by_side(project: Path, m5: Callable):
+    """Each waits until the other has begun, and gives up after a minute."""
+    for own, other in (("01", "02"), ("02", "01")):
+        met = f"""import time
+from pathlib import Path
+Path("begun_{own}").touch()
+stop = time.monotonic() + 60
+while not Path("begun_{other}").exists():
+    assert time.monotonic() < stop, "the other one has not begun"
+    time.sleep(0.1)"""
+        tiny.write_whole(project / "notebooks", own, met)
+    finished(m5(project, "run"))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["kill m5", "kill group", "kill snakemake", "SIGTERM", "Ctrl-C"])
 def test_whatever_ends_a_run_ends_its_kernels_and_the_same_command_goes_on(
     project: Path, m5: Callable, undisturbed: dict[str, bytes], how: str

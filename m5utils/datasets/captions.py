@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from m5utils import paths, relevance
-from m5utils.datasets import demo_coco, reading
+from m5utils.datasets import coco_files, demo_coco, reading
 from m5utils.datasets.listed import ImageFiles
 from m5utils.runtime import Profile
 
@@ -97,9 +97,7 @@ def for_profile(profile: Profile) -> dict[str, CaptionedImages]:
     """
     chosen = next((name for name in profile.captions if name == "demo" or paths.setting(name)), None)
     if chosen == "demo":
-        root = paths.DATA / "demo" / "coco"
-        demo_coco.make_coco(root)
-        return coco_folder(root)
+        return coco_folder(demo_coco.drawn())
     root = paths.dataset_root(chosen or profile.captions[0])
     return {"M5_FLICKR8K": flickr8k, "M5_FLICKR30K": flickr30k}.get(chosen, coco_folder)(root)
 
@@ -129,32 +127,23 @@ def coco_folder(root: Path) -> dict[str, CaptionedImages]:
     drawn from seed 0 is "test", the others are "train".
     """
     root = Path(root)
-    folder = root / "annotations" if (root / "annotations").is_dir() else root
-    for of_karpathy in (root / "dataset_coco.json", folder / "dataset_coco.json"):
-        if of_karpathy.is_file():
-            return karpathy(of_karpathy, root)
-    files = {file.stem.removeprefix("captions_"): file for file in sorted(folder.glob("captions_*.json"))}
-    if not files:
-        raise FileNotFoundError(f"{folder} has no captions_*.json: see data/README.md for the layout.")
+    for folder in (root, coco_files.annotations(root)):
+        if (folder / "dataset_coco.json").is_file():
+            return karpathy(folder / "dataset_coco.json", root)
+    files = coco_files.files(root, "captions")
     splits = {name.rstrip("0123456789"): name for name in files}
     if "train" in splits:
-        return {split: coco(files[name], _pictures(root, name)) for split, name in splits.items()}
+        return {split: coco(files[name], coco_files.pictures(root, name)) for split, name in splits.items()}
     if len(files) > 1:
-        raise ValueError(
-            f"{folder} has {', '.join(files)} but no captions_train*.json: nothing to learn from."
-        )
+        raise ValueError(f"{root} has {', '.join(files)} but no captions_train*.json: nothing to learn from.")
     ((name, file),) = files.items()
-    whole = coco(file, _pictures(root, name))
+    whole = coco(file, coco_files.pictures(root, name))
     place = np.random.default_rng(0).permutation(len(whole)) % 5
     parts = {"train": np.flatnonzero(place > 0), "test": np.flatnonzero(place == 0)}
     return {
         split: replace(whole.take(rows), setting=f"{whole.setting}, {split} part (seed 0)")
         for split, rows in parts.items()
     }
-
-
-def _pictures(root: Path, name: str) -> Path:
-    return reading.first_there(root, (name, f"images/{name}", "images"))
 
 
 def coco(annotations: Path, images: Path, setting: str = "") -> CaptionedImages:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from m5utils import paths
-from m5utils.datasets import demo_coco, reading
+from m5utils.datasets import coco_files, demo_coco, reading
 from m5utils.datasets.listed import ImageFiles
 from m5utils.runtime import Profile
 
@@ -71,12 +71,8 @@ def for_profile(profile: Profile) -> dict[str, ObjectImages]:
     Raises:
         FileNotFoundError: If the setting is missing, or the folder lacks something.
     """
-    if profile.coco_retrieval == "demo":
-        root = paths.DATA / "demo" / "coco"
-        demo_coco.make_coco(root)
-    else:
-        root = paths.dataset_root(profile.coco_retrieval)
-    return load(root)
+    named = profile.coco_retrieval
+    return load(demo_coco.drawn() if named == "demo" else paths.dataset_root(named))
 
 
 def load(root: Path) -> dict[str, ObjectImages]:
@@ -91,23 +87,15 @@ def load(root: Path) -> dict[str, ObjectImages]:
         ValueError: If a file is of another schema, or the files contradict each other.
     """
     root = Path(root)
-    folder = root / "annotations" if (root / "annotations").is_dir() else root
-    files = sorted(folder.glob("instances_*.json"))
-    if not files:
-        raise FileNotFoundError(f"{folder} has no instances_*.json: see data/README.md for the layout.")
-    parts = {file.stem.removeprefix("instances_"): instances(file, _pictures(root, file)) for file in files}
+    files = coco_files.files(root, "instances")
+    parts = {name: instances(file, coco_files.pictures(root, name)) for name, file in files.items()}
     whole = _together(root, list(parts.values()))
-    given = next((place / PROTOCOL for place in (root, folder) if (place / PROTOCOL).is_file()), None)
-    if given is not None:
-        return divided(whole, reading.parsed(given), given.name)
+    for folder in (root, coco_files.annotations(root)):
+        if (folder / PROTOCOL).is_file():
+            return divided(whole, reading.parsed(folder / PROTOCOL), PROTOCOL)
     train = [images.ids for name, images in parts.items() if name.startswith("train")]
     protocol = derived(whole, np.concatenate(train) if train else None)
     return divided(whole, protocol, f"splits derived from {', '.join(parts)}")
-
-
-def _pictures(root: Path, file: Path) -> Path:
-    name = file.stem.removeprefix("instances_")
-    return reading.first_there(root, (name, f"images/{name}", "images"))
 
 
 def instances(annotations: Path, images: Path) -> ObjectImages:

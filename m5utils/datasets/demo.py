@@ -12,10 +12,17 @@ from pathlib import Path
 
 import PIL
 
-from m5utils import runtime
+from m5utils import paths, runtime
 from m5utils.datasets import drawing, made, scenes
 
 MODULES = (sys.modules[__name__], scenes, drawing)
+
+
+def drawn() -> Path:
+    """Where the drawn MIT_split is; drawn now where it is missing."""
+    root = paths.DATA / "demo" / "mit_split"
+    make_mit_split(root)
+    return root
 
 
 def make_mit_split(root: Path, seed: int = 0, train_per_class: int = 50, test_per_class: int = 20) -> None:
@@ -50,8 +57,8 @@ def _draw_mit_split(part: Path, seed: int, counts: dict[str, int]) -> None:
     for split, name, n in runtime.progress(jobs, len(jobs), "drawing the demo pictures", "picture"):
         folder = part / split / name
         folder.mkdir(parents=True, exist_ok=True)
-        drawn = scenes.picture(name, random.Random(f"{seed}/{split}/{name}/{n}"))
-        drawn.save(folder / f"{name}_{n:03d}.jpg", quality=90)
+        picture = scenes.picture(name, random.Random(f"{seed}/{split}/{name}/{n}"))
+        picture.save(folder / f"{name}_{n:03d}.jpg", quality=90)
     last = counts["train"] - 1
     coast_file = part / "train" / "coast" / f"coast_{last:03d}.jpg"
     shutil.copyfile(coast_file, part / "train" / "Opencountry" / f"Opencountry_{last:03d}.jpg")

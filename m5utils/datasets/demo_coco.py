@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import PIL
 
-from m5utils import runtime
+from m5utils import paths, runtime
 from m5utils.datasets import (
     backdrops,
     casting,
@@ -31,6 +31,13 @@ THIS = sys.modules[__name__]
 MODULES = (THIS, backdrops, casting, coco_scenes, creatures, drawing, grammar, objects, pen, vocabulary)
 FIRST_ID = {"train": 1, "val": 500_001}  # an image's id is nobody else's, however many there are
 DRAWN = "drawn by m5utils"  # near the start of every file of the drawn COCO: the real one has the same names
+
+
+def drawn() -> Path:
+    """Where the drawn COCO is; drawn now where it is missing."""
+    root = paths.DATA / "demo" / "coco"
+    make_coco(root)
+    return root
 
 
 def make_coco(root: Path, seed: int = 0, train: int = 600, val: int = 200) -> None:

@@ -24,12 +24,8 @@ IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".g
 
 def for_profile(profile: Profile) -> dict[str, LabelledImages]:
     """The two splits of the profile's MIT_split; the drawn world is drawn where it is missing."""
-    if profile.mit_split == "demo":
-        root = paths.DATA / "demo" / "mit_split"
-        demo.make_mit_split(root)
-    else:
-        root = paths.dataset_root(profile.mit_split)
-    return load(root)
+    named = profile.mit_split
+    return load(demo.drawn() if named == "demo" else paths.dataset_root(named))
 
 
 def load(root: Path) -> dict[str, LabelledImages]:

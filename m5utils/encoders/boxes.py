@@ -3,23 +3,21 @@
 Knows torchvision's detectors. Must not know datasets, caches or relevance. Slides: P4 (e).
 """
 
-import sys
-
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 
-from m5utils import paths
 from m5utils.encoders import image
+from m5utils.encoders.detectors import OfDetector
 
 DESCRIPTORS = ("mean", "weighted", "max", "histogram")
 SURE = 0.5  # boxes that the detector is less sure of are left out
 
 
-class BoxEncoder(nn.Module):
-    """From pictures to four descriptors side by side, see `descriptor`, from one run of the detector.
+class BoxEncoder(OfDetector):
+    """From pictures to four descriptors side by side, see `one`, from one run of the detector.
 
     | descriptor | of the boxes' features |
     |---|---|
@@ -32,28 +30,23 @@ class BoxEncoder(nn.Module):
     backbone alone, so a vector never depends on its batch.
 
     Attributes:
-        name: The detector's.
         size: Side length of the square into which the whole picture is fitted, in pixels.
         width: Length of a box's features.
         n_categories: Of the histogram; category c of the detector (from 1) is place c - 1.
         dim: Of all four descriptors together.
     """
 
-    dtype = torch.float32
+    descriptor = "boxes"
 
     def __init__(self, name: str, size: int, detector: nn.Module) -> None:
         """Take a whole detector, such as `detectors.trained` gives; its masks are not computed."""
-        super().__init__()
-        self.name, self.size = name, size
+        super().__init__(name, size, detector)
         self.backbone, self.proposals, self.boxes = detector.backbone, detector.rpn, detector.roi_heads
         if self.boxes.has_mask():
             self.boxes.mask_roi_pool = self.boxes.mask_head = self.boxes.mask_predictor = None
         self.n_categories = self.boxes.box_predictor.cls_score.out_features - 1
         self.width = self.boxes.box_predictor.cls_score.in_features
         self.dim = 3 * self.width + self.n_categories
-        own = detector.transform  # its statistics are of pixels from 0 to 1
-        for buffer, values in (("mean", own.image_mean), ("deviation", own.image_std)):
-            self.register_buffer(buffer, 255 * torch.tensor(values)[:, None, None], persistent=False)
         self.eval().requires_grad_(False)
 
     def preprocess(self, picture: Image.Image) -> Tensor:
@@ -89,7 +82,7 @@ class BoxEncoder(nn.Module):
         counts = torch.bincount(labels - 1, minlength=self.n_categories)
         return torch.cat([features.mean(dim=0), weighted, features.amax(dim=0), counts])
 
-    def descriptor(self, vectors: Tensor, name: str) -> Tensor:
+    def one(self, vectors: Tensor, name: str) -> Tensor:
         """One of `DESCRIPTORS` out of (n, dim) vectors.
 
         Raises:
@@ -99,18 +92,3 @@ class BoxEncoder(nn.Module):
             raise ValueError(f"expected a descriptor out of {', '.join(DESCRIPTORS)}; got {name!r}")
         first = self.width * DESCRIPTORS.index(name)
         return vectors[:, first : first + (self.n_categories if name == "histogram" else self.width)]
-
-    def __str__(self) -> str:
-        """For a line of progress."""
-        return f"{self.name}'s boxes at {self.size} px"
-
-    def settings(self) -> dict[str, object]:
-        """Everything that decides the vectors, for the cache's key; nothing that does not."""
-        return {
-            "encoder": self.name,
-            "descriptor": "boxes",
-            "size": self.size,
-            "weights": image.content_of(self.state_dict()),
-            **image.versions(),
-            "code": paths.code_key(image, sys.modules[__name__]),
-        }

@@ -36,27 +36,59 @@ RENAMED = (
 )
 
 
-class DetectorEncoder(nn.Module):
-    """From pictures to vectors: resize, scale, and what one level of a detector says at every place.
+class OfDetector(nn.Module):
+    """What the encoders that are made of a detector share.
 
     Attributes:
         name: The detector's.
         size: Side length of the square that is encoded, in pixels.
-        dim: Length of a vector: channels × places.
-        descriptor: What of the detector the vector is; "pool", see `pool_level`.
-        network: From scaled pixels to the maps of the descriptor.
+        dim: Length of a vector.
+        descriptor: What of the detector the vector is.
     """
 
     dtype = torch.float32
+    descriptor: str
+    dim: int
+
+    def __init__(self, name: str, size: int, detector: nn.Module) -> None:
+        """Keep the statistics of the pixels that the detector was trained on."""
+        super().__init__()
+        self.name, self.size = name, size
+        own = detector.transform  # its statistics are of pixels from 0 to 1
+        for buffer, values in (("mean", own.image_mean), ("deviation", own.image_std)):
+            self.register_buffer(buffer, 255 * torch.tensor(values)[:, None, None], persistent=False)
+
+    def __str__(self) -> str:
+        """For a line of progress."""
+        return f"{self.name}, {self.descriptor}, at {self.size} px"
+
+    def settings(self) -> dict[str, object]:
+        """Everything that decides the vectors, for the cache's key; nothing that does not."""
+        code = dict.fromkeys((image.__name__, __name__, type(self).__module__))
+        return {
+            "encoder": self.name,
+            "descriptor": self.descriptor,
+            "size": self.size,
+            "weights": image.content_of(self.state_dict()),
+            **image.versions(),
+            "code": paths.code_key(*(sys.modules[name] for name in code)),
+        }
+
+
+class DetectorEncoder(OfDetector):
+    """From pictures to vectors: resize, scale, and what one level of a detector says at every place.
+
+    Attributes:
+        network: From scaled pixels to the maps of the level, see `pool_level`.
+        dim: Channels × places.
+    """
+
     descriptor = "pool"
 
     def __init__(self, name: str, size: int, detector: nn.Module) -> None:
         """Take what is needed out of a whole detector; use `detector_encoder` to get one by name."""
-        super().__init__()
-        self.name, self.size, self.network = name, size, pool_level(detector)
-        own = detector.transform  # its statistics are of pixels from 0 to 1
-        for buffer, values in (("mean", own.image_mean), ("deviation", own.image_std)):
-            self.register_buffer(buffer, 255 * torch.tensor(values)[:, None, None], persistent=False)
+        super().__init__(name, size, detector)
+        self.network = pool_level(detector)
         with torch.inference_mode():
             self.dim = self.eval()(torch.zeros(1, 3, size, size, dtype=torch.uint8)).shape[1]
 
@@ -68,21 +100,6 @@ class DetectorEncoder(nn.Module):
         """(n, dim) vectors of (n, 3, size, size) uint8 pixels."""
         maps = self.network(image.scaled(pixels, self.mean, self.deviation))
         return maps.contiguous().flatten(1)  # channel by channel, as the deck had them
-
-    def __str__(self) -> str:
-        """For a line of progress."""
-        return f"{self.name} at {self.size} px"
-
-    def settings(self) -> dict[str, object]:
-        """Everything that decides the vectors, for the cache's key; nothing that does not."""
-        return {
-            "encoder": self.name,
-            "descriptor": self.descriptor,
-            "size": self.size,
-            "weights": image.content_of(self.state_dict()),
-            **image.versions(),
-            "code": paths.code_key(image, sys.modules[__name__]),
-        }
 
 
 def pool_level(detector: nn.Module) -> nn.Sequential:
@@ -109,15 +126,20 @@ def detector_encoder(name: str, size: int = 224, weights: Path | None = None) ->
         ValueError: If there is no such detector, `size` is below 32, or the file is of another architecture.
         FileNotFoundError: If weights are missing; there are never random ones.
     """
-    if name not in DETECTORS:
-        raise ValueError(f"expected a detector out of {', '.join(DETECTORS)}; got {name!r}")
     if size < image.SMALLEST:
         raise ValueError(f"expected a size of at least {image.SMALLEST} pixels, got {size}")
+    return DetectorEncoder(name, size, trained(name, weights)).eval().requires_grad_(False)
+
+
+def trained(name: str, weights: Path | None = None) -> nn.Module:
+    """A whole detector by name, trained on COCO, in evaluation mode; arguments and errors as above."""
+    if name not in DETECTORS:
+        raise ValueError(f"expected a detector out of {', '.join(DETECTORS)}; got {name!r}")
     file = Path(weights) if weights is not None else image.torchvision_weights(name, "COCO_V1")
     state = image.read_weights(file)
     detector = untrained(name)
     image.load_weights(detector, {_renamed(key): value for key, value in state.items()}, file, name)
-    return DetectorEncoder(name, size, detector).eval().requires_grad_(False)
+    return detector.eval().requires_grad_(False)
 
 
 def untrained(name: str) -> nn.Module:

@@ -3,26 +3,12 @@
 import pytest
 import torch
 from PIL import Image
-from torch import nn
 from torchvision.models.detection.image_list import ImageList
 
 from m5utils.encoders import boxes, detectors, image
 
 SIZE = 96
 MOBILE = "fasterrcnn_mobilenet_v3_large_fpn"
-
-
-@pytest.fixture(scope="module")
-def detector():
-    """A whole detector whose seeded weights make it sure of many boxes."""
-    torch.manual_seed(0)
-    net = detectors.untrained(MOBILE).eval()
-    for layer in net.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            nn.init.uniform_(layer.weight, 1.0, 2.0)
-            nn.init.normal_(layer.bias, std=0.1)
-    nn.init.normal_(net.roi_heads.box_predictor.cls_score.weight, std=3.0)
-    return net.requires_grad_(False)
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +38,8 @@ def test_descriptors_are_those_of_the_boxes_that_the_detector_is_sure_of(detecto
     weighted = (features * scores[:, None]).sum(dim=0) / scores.sum()
     expected = {"mean": features.mean(dim=0), "weighted": weighted, "max": features.max(dim=0).values}
     for name, of_name in expected.items():
-        torch.testing.assert_close(encoder.descriptor(vectors, name)[0], of_name, rtol=1e-4, atol=1e-4)
-    histogram = encoder.descriptor(vectors, "histogram")[0]
+        torch.testing.assert_close(encoder.one(vectors, name)[0], of_name, rtol=1e-4, atol=1e-4)
+    histogram = encoder.one(vectors, "histogram")[0]
     assert histogram.tolist() == [int((labels == category).sum()) for category in range(1, 91)]
 
 
@@ -80,7 +66,7 @@ def test_the_whole_picture_is_seen(encoder):
 
 def test_unknown_descriptors_are_refused(encoder):
     with pytest.raises(ValueError, match="out of mean, weighted, max, histogram; got 'sum'"):
-        encoder.descriptor(torch.zeros(1, encoder.dim), "sum")
+        encoder.one(torch.zeros(1, encoder.dim), "sum")
 
 
 def test_masks_are_left_out():

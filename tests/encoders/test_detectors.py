@@ -17,18 +17,6 @@ MOBILE = "fasterrcnn_mobilenet_v3_large_fpn"
 
 
 @pytest.fixture(scope="module")
-def detector():
-    """A whole detector whose seeded weights let numbers through to its last level."""
-    torch.manual_seed(0)
-    net = detectors.untrained(MOBILE).eval()
-    for layer in net.modules():
-        if isinstance(layer, nn.BatchNorm2d):  # fresh ones do nothing, and folding them wrongly neither
-            nn.init.uniform_(layer.weight, 1.0, 2.0)
-            nn.init.normal_(layer.bias, std=0.1)
-    return net.requires_grad_(False)
-
-
-@pytest.fixture(scope="module")
 def test_weights(tmp_path_factory, detector):
     """Its weights, marked TEST: never to be taken for trained ones."""
     file = tmp_path_factory.mktemp("weights") / f"{MOBILE}-TEST.safetensors"
