@@ -203,7 +203,7 @@ def _train(
         modules["objective"] = objective
     optimizer = torch.optim.AdamW(learned, lr=recipe.rate, weight_decay=recipe.decay, fused=True)
     images, captions = (
-        head.standardised(rows.to(device))
+        head.prepared(rows.to(device))
         for head, rows in ((model.images, train.images), (model.captions, train.captions))
     )
     image_of = torch.as_tensor(train.image_of, device=device)

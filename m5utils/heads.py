@@ -13,15 +13,20 @@ class Head(nn.Module):
     """Standardise, project, and (unless it learns a Mahalanobis matrix) normalise.
 
     Mean and scale of every feature are taken from the features the head is made for, and stored with it;
-    `standardise=False` leaves the features as they are.
+    `standardise=False` leaves the features as they are. `rectify` sets those below 0 to 0 first thing.
     """
 
     def __init__(
-        self, features: Tensor, layers: nn.Module, normalise: bool = True, standardise: bool = True
+        self,
+        features: Tensor,
+        layers: nn.Module,
+        normalise: bool = True,
+        standardise: bool = True,
+        rectify: bool = False,
     ) -> None:
         """Keep the statistics of (n, in_dim) `features` and the layers that follow."""
         super().__init__()
-        self.layers, self.normalise = layers, normalise
+        self.layers, self.normalise, self.rectify = layers, normalise, rectify
         mean, scale = torch.zeros(features.shape[1]), torch.ones(features.shape[1])
         if standardise:
             mean, scale = features.mean(dim=0), features.std(dim=0).clamp_min(1e-6)
@@ -30,16 +35,21 @@ class Head(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(n, in_dim) features to (n, out_dim) embeddings, of length 1 if the head normalises."""
-        return self.project(self.standardised(features))
+        return self.project(self.prepared(features))
 
-    def standardised(self, features: Tensor) -> Tensor:
-        """(n, in_dim) features with mean 0 and scale 1; no step of training changes it, so once is enough."""
-        return (features - self.mean).div_(self.scale)
+    def prepared(self, features: Tensor) -> Tensor:
+        """(n, in_dim) features, standardised; no step of training changes it, so once is enough."""
+        standard = (features - self.mean).div_(self.scale)
+        return standard.relu_() if self.rectify else standard
 
-    def project(self, standard: Tensor) -> Tensor:
-        """(n, in_dim) standardised features to (n, out_dim) embeddings."""
-        projected = self.layers(standard)
+    def project(self, prepared: Tensor) -> Tensor:
+        """(n, in_dim) prepared features to (n, out_dim) embeddings."""
+        projected = self.layers(prepared)
         return functional.normalize(projected) if self.normalise else projected
+
+    def extra_repr(self) -> str:
+        """What layers and weights do not tell of it."""
+        return f"normalise={self.normalise}, rectify={self.rectify}"
 
 
 def linear(features: Tensor, dim: int = 128, normalise: bool = True) -> Head:
@@ -55,8 +65,8 @@ def hidden(features: Tensor, dim: int = 128, width: int = 512) -> Head:
 
 def deck_a(features: Tensor, dim: int = 1000) -> Head:
     """Model A of group 7's deck: activation, linear; features and embeddings stay as long as they are."""
-    layers = nn.Sequential(nn.ReLU(), nn.Linear(features.shape[1], dim))
-    return Head(features, layers, normalise=False, standardise=False)
+    layers = nn.Linear(features.shape[1], dim)
+    return Head(features, layers, normalise=False, standardise=False, rectify=True)
 
 
 def deck_b(features: Tensor, dim: int = 200, width: int = 384) -> Head:
@@ -85,9 +95,9 @@ class Attention(nn.Module):
 
     def forward(self, numbers: Tensor) -> Tensor:
         """(n, longest) numbers of words, -1 behind the last, to (n, dim) embeddings of length 1."""
-        return self.project(self.standardised(numbers))
+        return self.project(self.prepared(numbers))
 
-    def standardised(self, numbers: Tensor) -> Tensor:
+    def prepared(self, numbers: Tensor) -> Tensor:
         """(n, longest) places in the table; no step of training changes them."""
         return numbers + 1
 
@@ -152,7 +162,7 @@ def whitening(features: Tensor, dim: int = 128) -> Head:
             f"{n} features of {in_dim} dimensions span at most {min(n - 1, in_dim)}; asked for {dim}."
         )
     head = linear(features, dim)
-    standard = head.standardised(features).double()
+    standard = head.prepared(features).double()
     variance, left = torch.linalg.eigh(standard @ standard.T / (n - 1))  # ascending; n is small beside in_dim
     left, variance = left[:, -dim:].fliplr(), variance[-dim:].flipud()
     whiten = left.T @ standard / (variance[:, None] * (n - 1) ** 0.5)

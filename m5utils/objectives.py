@@ -163,10 +163,11 @@ def _hinges(
     images: Tensor, captions: Tensor, image_of: Tensor, margin: float, measured_by: str, direction: str
 ) -> list[Tensor]:
     """Per direction (n, n): by how much each negative violates each anchor's margin; 0 where it is none."""
-    similar, wrong = scores(images, captions, measured_by), negatives(image_of)
-    right = similar.diagonal()[:, None]
-    by_anchor = {"image_to_text": similar, "text_to_image": similar.T}
-    return [functional.relu(by_anchor[each] - right + margin) * wrong for each in _each(direction)]
+    similar = scores(images, captions, measured_by)
+    required = margin - similar.diagonal()[:, None]
+    wrong = similar.masked_fill(~negatives(image_of), -torch.inf)
+    by_anchor = {"image_to_text": wrong, "text_to_image": wrong.T}
+    return [functional.relu(by_anchor[each] + required) for each in _each(direction)]
 
 
 def _each(direction: str) -> tuple[str, ...]:

@@ -97,7 +97,7 @@ def _fit(
     device = runtime.device()
     head = head.to(device)
     trained = [*head.parameters(), *(loss.to(device).parameters() if isinstance(loss, nn.Module) else [])]
-    standard, targets = head.standardised(features.to(device)), torch.as_tensor(labels, device=device)
+    standard, targets = head.prepared(features.to(device)), torch.as_tensor(labels, device=device)
     sampler = _balanced(labels, batch)
     optimizer = torch.optim.AdamW(trained, lr=rate, weight_decay=1e-2, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * len(sampler))

@@ -86,7 +86,7 @@ def test_a_method_ranks_by_what_it_was_trained_by():
 
 def test_the_deck_is_an_activation_and_a_linear_layer():
     head = heads.by_name("deck_a", gaussian(5, 3), 4)
-    (_, linear), rows = head.layers, gaussian(2, 3, 8)
+    linear, rows = head.layers, gaussian(2, 3, 8)
     torch.testing.assert_close(head(rows), rows.clamp(min=0) @ linear.weight.T + linear.bias)
     first, _, second = heads.by_name("deck_b", gaussian(5, 3), 4).layers
     assert (first.out_features, second.in_features, second.out_features) == (384, 384, 4)

@@ -65,7 +65,7 @@ def test_every_notebook_and_the_encoding_run_on_the_course_profile(tmp_path: Pat
         if command[0] == "encode":
             assert "mit_split/train, resnet50 maps at 320 px, view 0, part 1/1: 104 images" in text
             assert "mit_split/train, resnet50 maps at 224 px, view 10, part 1/1: 104 images" in text
-            assert "captions/val, fasterrcnn_resnet50_fpn at 224 px, part 1/1: 12 images" in text
+            assert "captions/val, fasterrcnn_resnet50_fpn, pool, at 224 px, part 1/1: 12 images" in text
             assert "captions/val, bert-base-uncased, part 1/1: 60 captions" in text
     generated = project / "report" / "generated" / "course"
     made = json.loads((generated / "01.json").read_text())

@@ -42,7 +42,7 @@ def test_a_hidden_head_is_two_layers_with_a_relu_between(features):
 
 def test_the_decks_heads_are_their_layers_and_nothing_else(features):
     a, b = heads.deck_a(features, dim=5), heads.deck_b(features, dim=5, width=7)
-    torch.testing.assert_close(a(features), a.layers[1](features.relu()))
+    torch.testing.assert_close(a(features), a.layers(features.relu()))
     first, _, last = b.layers
     torch.testing.assert_close(b(features), last(first(features).relu()))
 

@@ -50,7 +50,12 @@ def test_a_head_that_was_fitted_before_is_not_fitted_again(features, monkeypatch
 
     def doubled(some):
         head = as_it_is(some)
-        head.layers[1].weight.data.mul_(2)
+        head.layers.weight.data.mul_(2)
+        return head
+
+    def of_length_one(some):
+        head = as_it_is(some)
+        head.normalise = True
         return head
 
     fitted = lambda **changed: training.fit_head(  # noqa: E731
@@ -62,13 +67,14 @@ def test_a_head_that_was_fitted_before_is_not_fitted_again(features, monkeypatch
     same, remembered = fitted()
     assert torch.equal(same(values), head(values))
     assert remembered == history
-    assert not same.layers[1].weight.requires_grad
+    assert not same.layers.weight.requires_grad
     others = (
         {"features": values + 1e-3},
         {"labels": labels[::-1].copy()},
         {"loss": losses.contrastive(0.6)},
         {"make": lambda some: heads.deck_a(some, 7)},
         {"make": doubled},
+        {"make": of_length_one},
         {"epochs": 3},
         {"seed": 1},
         {"rate": 1e-3},
