@@ -3,7 +3,6 @@
 import os
 import random
 import socket
-import sys
 from collections.abc import Iterator
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before torch is imported: a test gives the same on every machine
@@ -11,6 +10,7 @@ os.environ["MPLBACKEND"] = "agg"
 
 import numpy as np
 import pytest
+import torch
 
 LOCAL = ("127.0.0.1", "::1", "localhost")
 
@@ -20,8 +20,16 @@ def seed() -> None:
     """Seed per test: the order of the tests does not matter."""
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002 - for libraries that use the global generator
-    if "torch" in sys.modules:
-        sys.modules["torch"].manual_seed(0)
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tiny pictures and models: a second thread costs more than it brings, most of all on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(autouse=True)
@@ -47,8 +55,6 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(params=[1, 3])
 def threads(request: pytest.FixtureRequest) -> Iterator[int]:
     """As many threads as torch may use; who changes that has to change it back."""
-    import torch
-
     before = torch.get_num_threads()
     torch.set_num_threads(request.param)
     yield request.param

@@ -53,6 +53,7 @@ def test_every_library_gets_the_threads(monkeypatch):
     assert os.environ["TOKENIZERS_PARALLELISM"] == "false"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told")
 def test_freed_memory_is_used_again():
     """In a process of its own: what is asked for, touched and freed 50 times costs the pages of one."""

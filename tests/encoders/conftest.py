@@ -7,15 +7,6 @@ from torch import nn
 from m5utils.encoders import detectors
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Tiny pictures and models: a second thread costs more than it brings, most of all on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="session")
 def detector():
     """The smallest whole detector; its seeded weights let numbers through and make it sure of many boxes."""
