@@ -20,7 +20,6 @@ from m5utils import freshness, paths, report
 
 # The results a notebook reads; beside them every notebook that uses embeddings waits for the encoding.
 READS = {
-    "05": ("02", "03", "04"),
     "12": ("01", "02", "03", "04", "05", "07", "08", "09"),
 }
 VERSIONS_OF = ("torch", "torchvision", "numpy", "scikit-learn", "pytorch-metric-learning", "umap-learn")

@@ -219,7 +219,7 @@ def _trained(
     average = torch.optim.swa_utils.AveragedModel(network, multi_avg_fn=_moving_average)
     new_layers = [*network.embed.parameters(), *network.classifier.parameters()]
     groups = [{"params": network.upper.parameters()}, {"params": new_layers}]
-    optimizer = torch.optim.AdamW(groups, lr=rate, weight_decay=1e-2)
+    optimizer = torch.optim.AdamW(groups, lr=rate, weight_decay=1e-2, fused=True)
     targets = torch.as_tensor(labels, device=device)
     resume, modules = folder / "resume.safetensors", {"network": network, "average": average}
     saved = checkpoints.load(resume, modules, optimizer) or {"epochs": 0}

@@ -32,6 +32,7 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(paths, "GENERATED", root / "report" / "generated")
     monkeypatch.setattr(paths, "BUILD", root / "build")
     monkeypatch.setattr(freshness, "PACKAGE", root / "m5utils")
+    monkeypatch.setattr(run, "READS", {"05": ("02",), "12": ("01", "02", "05")})
     monkeypatch.setattr(job, "execute", _publish_without_a_kernel)
     for number in ("01", "02", "05", "12"):
         tiny.write_whole(paths.NOTEBOOKS, number)
