@@ -98,7 +98,8 @@ def curves(
         axis.set(xlabel=xlabel, ylabel=ylabel)
         if limits:
             axis.set_ylim(*limits)
-        axis.legend(loc="best")
+        # Opaque: the line of chance may run below it.
+        axis.legend(loc="best", frameon=True, framealpha=1, edgecolor="none")
         return figure
 
 
@@ -109,7 +110,7 @@ def intervals(rows: pd.DataFrame, xlabel: str, level: float | None = None) -> Fi
     what is nearer than 0.0001 to 0 or 1 is drawn there. `level` is drawn as the dotted line of chance.
     """
     with style():
-        figure, axes = grid(1, 1, COLUMN, 0.7 + 0.2 * len(rows))
+        figure, axes = grid(1, 1, COLUMN, 0.8 + 0.2 * len(rows))
         axis = axes[0, 0]
         ordered = rows.sort_values("value").clip(1e-4, 1 - 1e-4)
         height = np.arange(len(ordered))
@@ -131,7 +132,7 @@ def intervals(rows: pd.DataFrame, xlabel: str, level: float | None = None) -> Fi
             axis.annotate("chance", (level, 1), (-2, 3), **where)
         low, high = ordered["low"].min(), ordered["high"].max()
         _logit_axis(axis, low if level is None else min(low, level), high)
-        axis.set(xlabel=xlabel)
+        axis.set(xlabel=f"{xlabel}\n(logit axis)")
         axis.grid(axis="x", linewidth=0.3)
         return figure
 

@@ -70,6 +70,7 @@ def test_curves_are_drawn_as_they_are_named():
     axis = FIGURES["curves"]().axes[0]
     assert (axis.get_xlabel(), axis.get_ylabel(), axis.get_ylim()) == ("recall", "precision", (0, 1.02))
     assert [text.get_text() for text in axis.get_legend().get_texts()] == ["one", "two", "chance"]
+    assert axis.get_legend().get_frame().get_alpha() == 1  # no line runs through its words
     assert axis.lines[1].get_ydata().tolist() == (1 - X).tolist()
     assert list(axis.lines[2].get_ydata()) == [0.1, 0.1]
 
@@ -80,6 +81,8 @@ def test_intervals_are_sorted_and_drawn_where_they_are():
     np.testing.assert_allclose(ends, [[0.4, 0.6], [0.6, 0.8]])
     assert [label.get_text() for label in axis.get_yticklabels()] == ["a", "b"]
     assert axis.lines[0].get_xdata().tolist() == [0.5, 0.7]
+    assert axis.get_xscale() == "logit"
+    assert axis.get_xlabel().endswith("(logit axis)")
 
 
 @pytest.mark.parametrize(
