@@ -28,6 +28,7 @@ class ObjectImages(ImageFiles):
 
     Attributes:
         ids: (n,) int64, COCO's number of each image.
+        sizes: (n, 2) int64, width and height in pixels.
         counts: (n, n_categories) int64, how many objects of each category all instance labels know; a crowd
             ("many people") counts as one.
         listed: (n, n_categories) int64, 1 where the protocol's file lists the image under the category.
@@ -39,6 +40,7 @@ class ObjectImages(ImageFiles):
     """
 
     ids: np.ndarray
+    sizes: np.ndarray
     counts: np.ndarray
     listed: np.ndarray
     categories: tuple[str, ...]
@@ -54,6 +56,7 @@ class ObjectImages(ImageFiles):
             self,
             files=tuple(self.files[row] for row in rows),
             ids=self.ids[rows],
+            sizes=self.sizes[rows],
             counts=self.counts[rows],
             listed=self.listed[rows],
             boxes=tuple(self.boxes[row] for row in rows),
@@ -109,7 +112,7 @@ def instances(annotations: Path, images: Path) -> ObjectImages:
             `images`, or an object is of a category that the file does not have.
     """
     schema = {
-        "images": ("id", "file_name"),
+        "images": ("id", "file_name", "width", "height"),
         "annotations": ("image_id", "category_id", "bbox"),
         "categories": ("id", "name"),
     }
@@ -142,6 +145,7 @@ def instances(annotations: Path, images: Path) -> ObjectImages:
         images,
         tuple(reading.inside(row["file_name"], images, annotations) for row in content["images"]),
         np.array(list(row_of), dtype=np.int64),
+        np.array([[row["width"], row["height"]] for row in content["images"]], dtype=np.int64).reshape(-1, 2),
         counts,
         np.zeros_like(counts),
         tuple(row["name"] for row in categories),
@@ -166,6 +170,7 @@ def _together(root: Path, parts: list[ObjectImages]) -> ObjectImages:
         root=root,
         files=tuple(path.relative_to(root).as_posix() for part in parts for path in part.paths()),
         ids=ids,
+        sizes=np.concatenate([part.sizes for part in parts]),
         counts=np.concatenate([part.counts for part in parts]),
         listed=np.concatenate([part.listed for part in parts]),
         boxes=tuple(of_image for part in parts for of_image in part.boxes),

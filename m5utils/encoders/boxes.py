@@ -16,6 +16,31 @@ DESCRIPTORS = ("mean", "weighted", "max", "histogram")
 SURE = 0.5  # boxes that the detector is less sure of are left out
 
 
+def whole_picture(picture: Image.Image, size: int, mean: Tensor) -> Tensor:
+    """The whole RGB picture in the upper left of a (3, size, size) uint8 square of mean colour.
+
+    Nothing is cut off, and boxes are where they were, times size / longer side.
+    """
+    sides = [max(1, round(size / max(picture.size) * side)) for side in picture.size]
+    square = Image.new("RGB", (size, size), tuple(mean.flatten().round().int().tolist()))
+    square.paste(picture.resize(sides, Image.Resampling.BICUBIC))
+    return torch.from_numpy(np.asarray(square).copy()).permute(2, 0, 1)
+
+
+def in_whole_picture(boxes: np.ndarray, picture: np.ndarray, size: int) -> np.ndarray:
+    """Where boxes of a picture lie in its `whole_picture`.
+
+    Args:
+        boxes: (n, 5) place of the category, x, y, width, height in the picture's pixels.
+        picture: Its width and height.
+        size: Side length of the square.
+
+    Returns:
+        (n, 5) float64, x, y, width, height in the square's pixels.
+    """
+    return boxes * np.array([1, *[size / max(picture)] * 4])
+
+
 class BoxEncoder(OfDetector):
     """From pictures to four descriptors side by side, see `one`, from one run of the detector.
 
@@ -50,12 +75,8 @@ class BoxEncoder(OfDetector):
         self.eval().requires_grad_(False)
 
     def preprocess(self, picture: Image.Image) -> Tensor:
-        """The whole RGB picture in the upper left of a (3, size, size) uint8 square of mean colour."""
-        scale = self.size / max(picture.size)
-        sides = [max(1, round(scale * side)) for side in picture.size]
-        square = Image.new("RGB", (self.size, self.size), tuple(self.mean.flatten().round().int().tolist()))
-        square.paste(picture.resize(sides, Image.Resampling.BICUBIC))
-        return torch.from_numpy(np.asarray(square).copy()).permute(2, 0, 1)
+        """The whole RGB picture as (3, size, size) uint8, see `whole_picture`."""
+        return whole_picture(picture, self.size, self.mean)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(n, dim) vectors of (n, 3, size, size) uint8 pixels."""

@@ -14,7 +14,10 @@ CATEGORIES = [{"id": 90, "name": "toothbrush"}, {"id": 1, "name": "person"}, {"i
 
 def content(first: int, n: int) -> dict:
     """n images; image i has i % 3 dogs and, every second, a person."""
-    images = [{"id": first + i, "file_name": f"{first + i:06d}.jpg"} for i in range(n)]
+    images = [
+        {"id": first + i, "file_name": f"{first + i:06d}.jpg", "width": 640, "height": 400 + i}
+        for i in range(n)
+    ]
     objects = [{"image_id": first + i, "category_id": 18} for i in range(n) for _ in range(i % 3)]
     objects += [{"image_id": first + i, "category_id": 1} for i in range(0, n, 2)]
     annotations = [{"id": k, "bbox": [k, 2, 3, 4], "iscrowd": 0} | one for k, one in enumerate(objects)]
@@ -48,6 +51,7 @@ PROTOCOL = {
 def test_instances_are_counted(root):
     found = coco_retrieval.instances(root / "annotations" / "instances_train2014.json", root / "train2014")
     assert found.categories == ("person", "dog", "toothbrush")
+    assert found.sizes[:2].tolist() == [[640, 400], [640, 401]]
     assert found.category_ids.tolist() == [1, 18, 90]
     assert found.ids.tolist() == list(range(100, 112))
     assert found.counts[:4].tolist() == [[1, 0, 0], [0, 1, 0], [1, 2, 0], [0, 0, 0]]

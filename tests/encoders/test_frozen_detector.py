@@ -1,0 +1,69 @@
+"""A detector on a frozen encoder: what is cached is what it sees, and nothing of the encoder is trained."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from m5utils.encoders import boxes, frozen_detector, image
+
+SIZE = 64
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return image.image_encoder("efficientnet_lite0", SIZE)
+
+
+def picture(width: int = 50, height: int = 40) -> Image.Image:
+    pixels = np.random.default_rng(width).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def test_maps_are_those_that_the_detector_itself_would_see(encoder):
+    source, net = frozen_detector.DetectorMaps(encoder), frozen_detector.untrained(encoder, 3)
+    pixels = torch.stack([source.preprocess(picture(width)) for width in (50, 64, 90)])
+    assert source(pixels).dtype == torch.float16
+    assert source(pixels).shape == (3, source.dim)
+    found = net.backbone.joined(*source.unflattened(source(pixels)))["0"]
+    expected = net.backbone(image.scaled(pixels, encoder.mean, encoder.deviation))["0"]
+    assert found.shape == (3, frozen_detector.WIDTH, *source.shapes[0][1:])
+    torch.testing.assert_close(found, expected, atol=2e-2, rtol=2e-2)  # the maps were rounded to float16
+
+
+def test_the_mirrored_view_is_the_mirrored_square(encoder):
+    plain, mirrored = (frozen_detector.DetectorMaps(encoder, flip) for flip in (False, True))
+    assert torch.equal(mirrored.preprocess(picture()), plain.preprocess(picture()).flip(2))
+    assert str(mirrored).endswith("64 px, mirrored")
+
+
+def test_settings_know_the_view_and_the_encoder(encoder):
+    plain, mirrored = (frozen_detector.DetectorMaps(encoder, flip).settings() for flip in (False, True))
+    assert {name for name in plain if plain[name] != mirrored[name]} == {"flip"}
+    larger = frozen_detector.DetectorMaps(image.image_encoder("efficientnet_lite0", 96)).settings()
+    assert {name for name in plain if plain[name] != larger[name]} == {"size"}
+
+
+def test_statistics_and_size_are_the_encoders(encoder):
+    transform = frozen_detector.untrained(encoder, 3).transform
+    np.testing.assert_allclose(transform.image_mean, [127 / 255] * 3)
+    np.testing.assert_allclose(transform.image_std, [128 / 255] * 3)
+    assert (transform.min_size, transform.max_size) == ((SIZE,), SIZE)
+
+
+def test_it_is_a_detector_for_box_features(encoder):
+    torch.manual_seed(0)
+    net = frozen_detector.untrained(encoder, 3)
+    torch.nn.init.normal_(net.roi_heads.box_predictor.cls_score.weight, std=1.0)  # sure of something
+    described = boxes.BoxEncoder("frozen", SIZE, net.eval())
+    pixels = torch.stack([described.preprocess(picture(width)) for width in (50, 64)])
+    assert described.dim == 3 * frozen_detector.HIDDEN + 3
+    assert described(pixels).shape == (2, described.dim)
+
+
+def test_boxes_follow_the_picture_into_the_square():
+    square = boxes.whole_picture(Image.new("RGB", (200, 100), "red"), 50, torch.zeros(3))
+    assert square[0, :25].eq(255).all()
+    assert square[0, 26:].eq(0).all()
+    found = boxes.in_whole_picture(np.array([[2.0, 100, 20, 40, 80]]), np.array([200, 100]), 50)
+    assert found.tolist() == [[2, 25, 5, 10, 20]]
