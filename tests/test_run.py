@@ -226,7 +226,7 @@ def test_encoding_comes_once_and_before_those_that_use_it(house: Path, monkeypat
         tiny.write_whole(paths.NOTEBOOKS, number, "import m5utils.embeddings")
     monkeypatch.setattr(freshness, "data", lambda *_: {"mit_split/train": "1", "mit_split/test": "2"})
     todo = plan()["jobs"]
-    assert todo["encode_mit_split"] == {"stamp": "encode_mit_split.ok", "after": []}
+    assert todo["encode_mit_split"] == {"stamp": "encode_mit_split.ok", "after": [], "priority": 2}
     assert [name for name in todo if name.startswith("encode")] == ["encode_mit_split"]
     first = [todo[number]["after"][:1] for number in ("01", "02", "05")]
     assert first == [["encode_mit_split"], ["encode_mit_split"], ["02"]]
@@ -526,6 +526,24 @@ while not Path("begun_{other}").exists():
     time.sleep(0.1)"""
         tiny.write_whole(project / "notebooks", own, met)
     finished(m5(project, "run"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system gives a process all cores")
+def test_the_longest_begins_first_and_what_shows_the_work_of_others_last(project: Path, m5: Callable):
+    for number in ("01", "04", "05"):
+        begun = f"with open('begun', 'a') as file:\n    file.write('{number} ')"
+        tiny.write_whole(project / "notebooks", number, begun)
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})  # one at a time
+    try:
+        process = m5(project, "run")
+    finally:
+        os.sched_setaffinity(0, cores)
+    finished(process)
+    (begun,) = project.rglob("begun")
+    order = begun.read_text().split()
+    assert (order[0], order[-1]) == ("04", "05")
 
 
 @pytest.mark.slow
