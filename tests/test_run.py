@@ -489,7 +489,7 @@ def finished(process: subprocess.Popen, seconds: float = 600) -> str:
 def test_a_failing_notebook_is_told_and_leaves_nothing_half(project: Path, m5: Callable):
     tiny.write_whole(project / "notebooks", "01")
     failing = tiny.write_whole(project / "notebooks", "02", "1 / 0")
-    tiny.write_whole(project / "notebooks", "05")
+    tiny.write_whole(project / "notebooks", "12")
     process = m5(project, "run")
     text = process.communicate(timeout=600)[0]
     build = project / "build" / "demo"
@@ -508,7 +508,7 @@ def test_a_failing_notebook_is_told_and_leaves_nothing_half(project: Path, m5: C
     assert not (build / "02.partial.ipynb").exists()
     assert len(results(project)) == 9
     assert (
-        r"result@05/tiny/map\endcsname{20.0}" in (project / "report/generated/demo/numbers.tex").read_text()
+        r"result@12/tiny/map\endcsname{20.0}" in (project / "report/generated/demo/numbers.tex").read_text()
     )
 
 
