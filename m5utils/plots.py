@@ -98,6 +98,8 @@ def curves(
         axis.set(xlabel=xlabel, ylabel=ylabel)
         if limits:
             axis.set_ylim(*limits)
+        if all(np.array_equal(x, np.round(x)) for x, *_ in lines.values()):
+            axis.xaxis.set_major_locator(MaxNLocator("auto", integer=True))  # no half epochs
         # Opaque: the line of chance may run below it.
         axis.legend(loc="best", frameon=True, framealpha=1, edgecolor="none")
         return figure

@@ -75,6 +75,14 @@ def test_curves_are_drawn_as_they_are_named():
     assert list(axis.lines[2].get_ydata()) == [0.1, 0.1]
 
 
+@pytest.mark.parametrize("epochs", [3, 13])  # matplotlib's own ticks stand at 1.5 and 2.5
+def test_no_epoch_is_halved(epochs):
+    x = np.arange(1, epochs + 1)
+    ticks = plots.curves({"loss": (x, 1 / x)}, "epoch", "loss").axes[0].get_xticks()
+    assert len(ticks) > 2
+    assert (ticks == np.round(ticks)).all()
+
+
 def test_intervals_are_sorted_and_drawn_where_they_are():
     axis = FIGURES["intervals"]().axes[0]
     ends = [segment[:, 0] for segment in axis.collections[0].get_segments()]
