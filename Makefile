@@ -24,12 +24,12 @@ setup: .venv/.ready
 run: setup
 	$(BIN)/m5 run --profile $(PROFILE)
 
-# Fast first; the slow part runs every notebook on the drawn world twice. Ends with what was checked.
+# Fast first, in two processes; the slow part runs every notebook on the drawn world twice. Ends with what was checked.
 test: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/python -m pytest -m "not slow" --junitxml=build/tests/fast.xml
+	$(BIN)/python -m pytest -m "not slow" -n 2 --junitxml=build/tests/fast.xml
 	$(BIN)/python -m pytest -m slow --junitxml=build/tests/slow.xml
 	$(BIN)/python tests/checked.py build/tests/fast.xml build/tests/slow.xml
 
