@@ -77,9 +77,9 @@ PROFILES = {
             image_encoder="efficientnet_lite0",
             deck_encoder="efficientnet_lite0",
             image_sizes=(224,),
-            finetune_size=128,
+            finetune_size=160,
             finetune_views=2,
-            finetune_epochs=2,
+            finetune_epochs=1,
         ),
         Profile(
             name="lab",

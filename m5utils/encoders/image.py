@@ -363,9 +363,17 @@ def _tuned(encoder: ImageEncoder, file: Path) -> ImageEncoder:
 
 
 def for_inference(encoder: nn.Module) -> nn.Module:
-    """A copy that computes the same faster: batch normalisation folded into the convolutions before it."""
+    """A copy that computes the same faster: what stands around a convolution is done by the convolution.
+
+    Batch normalisation becomes part of the weights before it, and zeros around a map, which EfficientNet-Lite
+    writes into a larger copy of it, become the convolution's own padding.
+    """
     folded = copy.deepcopy(encoder).eval().requires_grad_(False)
     for module in list(folded.modules()):
+        if isinstance(around := getattr(module, "static_padding", None), nn.ZeroPad2d):
+            left, right, top, bottom = around.padding
+            if (left, top) == (right, bottom):  # a step of two has one more on the right: no padding of torch's
+                module.padding, module.static_padding = (top, left), nn.Identity()
         children = list(module.named_children())
         for (_, first), (name, second) in zip(children, children[1:], strict=False):
             if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
