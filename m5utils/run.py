@@ -9,6 +9,7 @@ job starts one kernel. Each ends when the one above it is gone, however that wen
 import ast
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -209,10 +210,12 @@ def _snakemake(folder: Path, plan: dict) -> None:
     """Do the jobs; if this process is stopped or killed, so are they."""
     plan_file = folder / f"plan.{os.getpid()}.json"
     paths.publish_json(plan_file, plan)
+    sources = folder / ".snakemake" / "sources"
+    shutil.rmtree(sources, ignore_errors=True)  # a copy of the Snakefile that is never looked up again
     start = f"from m5utils import job; job.follow({os.getpid()}); from snakemake.cli import main; main()"
     command = [sys.executable, "-c", start, "--snakefile", str(paths.NOTEBOOKS / "Snakefile")]
     command += ["--directory", str(folder), "--config", f"plan={plan_file.name}", "--cores", str(_cores())]
-    command += ["--runtime-source-cache-path", str(folder / ".snakemake" / "sources")]
+    command += ["--runtime-source-cache-path", str(sources)]
     command += SNAKEMAKE.split()
     # Threads that wait sleep: two notebooks share the cores, and torch's would spin while the other has one.
     environment = os.environ | _absolute_settings() | {"OMP_WAIT_POLICY": "passive"}

@@ -547,6 +547,17 @@ def test_the_longest_begins_first_and_what_shows_the_work_of_others_last(project
 
 
 @pytest.mark.slow
+def test_a_changed_snakefile_is_used_by_the_next_run(project: Path, m5: Callable):
+    tiny.write_whole(project / "notebooks", "01")
+    finished(m5(project, "run", "01"))
+    edit(
+        project / "notebooks" / "Snakefile", '"exec {params.command}"', '"touch used; exec {params.command}"'
+    )
+    finished(m5(project, "run", "01", "--force"))
+    assert len(list(project.rglob("used"))) == 1
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["kill m5", "kill group", "kill snakemake", "SIGTERM", "Ctrl-C"])
 def test_whatever_ends_a_run_ends_its_kernels_and_the_same_command_goes_on(
     project: Path, m5: Callable, undisturbed: dict[str, bytes], how: str

@@ -372,7 +372,7 @@ def for_inference(encoder: nn.Module) -> nn.Module:
     for module in list(folded.modules()):
         if isinstance(around := getattr(module, "static_padding", None), nn.ZeroPad2d):
             left, right, top, bottom = around.padding
-            if (left, top) == (right, bottom):  # a step of two has one more on the right: no padding of torch's
+            if (left, top) == (right, bottom):  # steps of two have one more behind, which no padding gives
                 module.padding, module.static_padding = (top, left), nn.Identity()
         children = list(module.named_children())
         for (_, first), (name, second) in zip(children, children[1:], strict=False):
