@@ -125,7 +125,7 @@ def _datasets(profile: runtime.Profile) -> Iterator[Finding]:
 def _models(profile: runtime.Profile, datasets: list[str]) -> Iterator[Finding]:
     """Whether the weights that the notebooks load are here: they are loaded, as a notebook would."""
     from m5utils import embeddings
-    from m5utils.encoders import bert, clip, text
+    from m5utils.encoders import bert, clip, detectors, text
 
     def words() -> str:
         if profile.word_vectors == "trained":
@@ -146,6 +146,10 @@ def _models(profile: runtime.Profile, datasets: list[str]) -> Iterator[Finding]:
         of_captions["CLIP"] = lambda: str(clip.clip_encoder(paths.dataset_root("M5_CLIP"))[0])
     if "captions" in datasets:
         wanted |= of_captions
+    if "coco_retrieval" in datasets:
+        wanted["object encoder"] = lambda: image_encoder(profile.object_encoders[0])
+        named = [name for name in profile.detectors if name != "trained"]
+        wanted |= {name: lambda name=name: type(detectors.trained(name)).__name__ for name in named}
     for what, load in wanted.items():
         try:
             yield Finding(what, load())

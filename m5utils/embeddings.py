@@ -212,6 +212,8 @@ def vectors_of(name: str, listed: ImageFiles, size: int = 224) -> Tensor:
 def encoder_named(name: str, size: int = 224) -> nn.Module:
     """A pretrained image encoder: a classifier's, see `image.BACKBONES`, or a detector's, see `DETECTORS`.
 
+    Its weights come from the folder that `M5_WEIGHTS` names, if a file there begins with `name`.
+
     Raises:
         ValueError: If there is no such encoder.
         FileNotFoundError: If its weights are missing.
@@ -220,7 +222,18 @@ def encoder_named(name: str, size: int = 224) -> nn.Module:
         known = ", ".join((*image.BACKBONES, *detectors.DETECTORS))
         raise ValueError(f"expected an image encoder out of {known}; got {name!r}")
     by_name = detectors.detector_encoder if name in detectors.DETECTORS else image.image_encoder
-    return by_name(name, size)
+    return by_name(name, size, _own_weights(name))
+
+
+def _own_weights(name: str) -> Path | None:
+    """A file of weights of the user's own, such as squeezenet1_1_features.pth; None for the usual ones."""
+    folder = paths.dataset_root("M5_WEIGHTS") if paths.setting("M5_WEIGHTS") else None
+    found = [
+        file
+        for file in (folder.iterdir() if folder else ())
+        if file.suffix in (".pth", ".safetensors") and file.stem.partition("-")[0].startswith(name)
+    ]
+    return min(found, key=lambda file: (len(file.name), file.name), default=None)  # not that of ..._v2
 
 
 def plain_sources(profile: Profile) -> list[nn.Module]:

@@ -123,20 +123,24 @@ def encode(profile_name: str, names: Sequence[str] = (), part: int = 1, parts: i
 
     Args:
         profile_name: One of `runtime.PROFILES`.
-        names: Of datasets, "mit_split" or "captions"; by default both, as far as their data is there.
+        names: Of datasets, "mit_split", "captions" or "coco_retrieval"; by default all whose data is there.
         part: Which part.
         parts: Of how many.
 
     Raises:
         FileNotFoundError: If data of a named dataset, or of every dataset, is missing.
     """
-    from m5utils import embeddings, runtime
-    from m5utils.datasets import captions, mit_split
+    from m5utils import embeddings, object_descriptors, runtime
+    from m5utils.datasets import captions, coco_retrieval, mit_split
     from m5utils.encoders import bert
 
     profile, missing = runtime.profile(profile_name), []
     runtime.use_machine(profile.threads)
-    datasets = {"mit_split": mit_split.for_profile, "captions": captions.for_profile}
+    datasets = {
+        "mit_split": mit_split.for_profile,
+        "captions": captions.for_profile,
+        "coco_retrieval": coco_retrieval.for_profile,
+    }
     for name in names or datasets:
         try:
             splits = datasets[name](profile)
@@ -155,6 +159,8 @@ def encode(profile_name: str, names: Sequence[str] = (), part: int = 1, parts: i
                     f"captions/{split}, {profile.language_model}, part {part}/{parts}: {len(texts)} captions"
                 )
                 sources = embeddings.plain_sources(profile)
+            elif name == "coco_retrieval":
+                sources = object_descriptors.sources(profile, split)
             else:
                 sources = embeddings.sources(profile, training=split == "train")
             for source in sources:

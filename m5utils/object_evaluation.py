@@ -113,6 +113,21 @@ def by_category(
     return dict(sorted(means.items(), key=lambda item: (-item[1][0], item[0])))
 
 
+def map_among(scores: Tensor, relevant: np.ndarray, rows: np.ndarray) -> float:
+    """MAP among some of the gallery, over the queries that have an answer there.
+
+    Args:
+        scores: (n_query, n_gallery), larger = better.
+        relevant: (n_query, n_gallery) bool.
+        rows: (n,) the rows of the gallery that are searched.
+    """
+    relevant = relevant[:, rows]
+    answered = _answered(relevant, f"a gallery of {len(rows)}")
+    return float(
+        metrics.average_precision(scores.cpu().numpy()[answered][:, rows], relevant[answered]).mean()
+    )
+
+
 def _answered(relevant: np.ndarray, key: str) -> np.ndarray:
     answered = relevant.any(axis=1)
     if not answered.any():

@@ -34,6 +34,7 @@ WHAT_IT_NAMES = {
     "M5_FASTTEXT": "FastText's file, fasttext_wiki.en.bin on the course's server",
     "M5_GLOVE": "GloVe's word vectors in text format, such as glove.6B.50d.txt",
     "M5_COCO": "the folder of COCO that holds annotations/captions_*.json and the pictures",
+    "M5_WEIGHTS": "a folder with weights of image encoders, each file's name beginning with the encoder's",
     "M5_CLIP": "a folder with a CLIP or SigLIP model in Hugging Face's layout: the zero-shot row",
 }
 

@@ -34,11 +34,16 @@ class Profile:
         language_model: For whole captions, see `m5utils.encoders.bert.bert_encoder`.
         image_encoder: Name of the frozen backbone, see `m5utils.encoders.image.BACKBONES`.
         deck_encoder: Image encoder of group 7's experiment, see `m5utils.encoders.detectors`.
+        object_encoders: Frozen encoders by which COCO's photographs are retrieved; heads are fitted on the
+            first.
+        detectors: Detectors that do the same by what they find, see `m5utils.object_descriptors`; "trained"
+            is one that is trained here.
         image_sizes: Side lengths, in pixels, at which every image is encoded.
         finetune_size: Side length, in pixels, of the training crops of a whole network.
         finetune_views: Cropped and mirrored views of every training image that are cached for it.
         finetune_epochs: Passes over the training images when a whole network is trained.
-        epochs: Passes over the cached features when a head is trained.
+        epochs: Passes over the cached features when a head is trained on labels.
+        pair_epochs: The same for two heads that are trained on pairs.
         seeds: Repetitions of every training; tables give mean and standard deviation over them.
         resamples: Bootstrap resamples of the queries behind every 95 % interval.
         evaluation_split: The split whose images are the queries, used once, never for a choice.
@@ -53,11 +58,14 @@ class Profile:
     language_model: str
     image_encoder: str
     deck_encoder: str
+    object_encoders: tuple[str, ...]
+    detectors: tuple[str, ...]
     image_sizes: tuple[int, ...]
     finetune_size: int
     finetune_views: int
     finetune_epochs: int
     epochs: int = 15
+    pair_epochs: int = 10
     seeds: int = 3
     resamples: int = 1000
     evaluation_split: str = "test"
@@ -76,10 +84,13 @@ PROFILES = {
             language_model="minilm",
             image_encoder="efficientnet_lite0",
             deck_encoder="efficientnet_lite0",
+            object_encoders=("efficientnet_lite0",),
+            detectors=(),
             image_sizes=(224,),
             finetune_size=160,
             finetune_views=2,
             finetune_epochs=1,
+            pair_epochs=5,
         ),
         Profile(
             name="lab",
@@ -90,6 +101,8 @@ PROFILES = {
             language_model="minilm",
             image_encoder="efficientnet_lite0",
             deck_encoder="efficientnet_lite0",
+            object_encoders=("efficientnet_lite0", "squeezenet1_1"),
+            detectors=(),
             image_sizes=(224, 256),
             finetune_size=224,
             finetune_views=4,
@@ -104,6 +117,8 @@ PROFILES = {
             language_model="bert-base-uncased",
             image_encoder="resnet50",
             deck_encoder="fasterrcnn_resnet50_fpn",
+            object_encoders=("resnet50",),
+            detectors=("fasterrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn"),
             image_sizes=(224, 256, 320),
             finetune_size=224,
             finetune_views=10,

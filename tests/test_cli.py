@@ -8,6 +8,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 from m5utils import cli, doctor, embeddings, job, paths, run
+from m5utils.datasets import demo_coco
 
 
 def m5(*arguments: str) -> tuple[int, str]:
@@ -91,9 +92,19 @@ def test_doctor_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     (tmp_path / "Flickr_8k.trainImages.txt").write_text("a.jpg\nb.jpg\n")
     code, text = m5("doctor", "--profile", "lab")
     assert code == 0, text
-    assert "left out" not in text
+    assert "left out  captions" not in text
+    assert "left out  coco_retrieval    M5_COCO is not set" in text
     assert "ok        language model    minilm" in text
     assert f"ok        captions          M5_FLICKR8K = {tmp_path}: train 2" in text
+    assert "object encoder" not in text
+    settings["M5_COCO"] = str(tmp_path / "COCO")
+    demo_coco.make_coco(tmp_path / "COCO", train=5, val=5)
+    text = m5("doctor", "--profile", "lab")[1]
+    assert (
+        f"ok        coco_retrieval    M5_COCO = {tmp_path / 'COCO'}: train 5, database 5, val 2, test 3"
+        in text
+    )
+    assert "ok        object encoder    efficientnet_lite0, 2784 dimensions" in text
     settings["M5_CLIP"] = str(tmp_path)
     code, text = m5("doctor", "--profile", "lab")
     assert code == 1

@@ -21,8 +21,8 @@ def server(tmp_path: Path) -> dict[str, str]:
     demo_coco.make_coco(tmp_path / "COCO", train=60, val=12)
     torch.manual_seed(0)
     _weights(tmp_path, "resnet50", "IMAGENET1K_V1", torchvision.models.resnet50(weights=None))
-    deck = "fasterrcnn_resnet50_fpn"
-    _weights(tmp_path, deck, "COCO_V1", detectors.untrained(deck))
+    for detector in ("fasterrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn"):
+        _weights(tmp_path, detector, "COCO_V1", detectors.untrained(detector))
     said = captions.coco_folder(tmp_path / "COCO")["train"].captions
     text.fasttext_trained(said, tmp_path / "fasttext_wiki.en.bin", dim=20, epochs=1)
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *text.split(said).vocabulary]
@@ -57,7 +57,11 @@ def test_every_notebook_and_the_encoding_run_on_the_course_profile(tmp_path: Pat
     runtime = project / "m5utils" / "runtime.py"
     ten_epochs = runtime.read_text()
     assert "finetune_epochs=10" in ten_epochs
-    runtime.write_text(ten_epochs.replace("finetune_epochs=10", "finetune_epochs=2"))  # all that is shortened
+    runtime.write_text(ten_epochs.replace("finetune_epochs=10", "finetune_epochs=2"))
+    descriptors = project / "m5utils" / "object_descriptors.py"
+    at_448 = descriptors.read_text()
+    assert "BOX_SIZE = 448" in at_448
+    descriptors.write_text(at_448.replace("BOX_SIZE = 448", "BOX_SIZE = 224"))  # all that is shortened
     for command in (["encode", "--shard", "1/1"], ["run"]):
         with tiny.m5(project, *command, "--profile", "course", **server) as process:
             text = process.communicate(timeout=3000)[0]
@@ -66,10 +70,14 @@ def test_every_notebook_and_the_encoding_run_on_the_course_profile(tmp_path: Pat
             assert "mit_split/train, resnet50 maps at 320 px, view 0, part 1/1: 104 images" in text
             assert "mit_split/train, resnet50 maps at 224 px, view 10, part 1/1: 104 images" in text
             assert "captions/val, fasterrcnn_resnet50_fpn, pool, at 224 px, part 1/1: 12 images" in text
+            assert "coco_retrieval/test, maskrcnn_resnet50_fpn, boxes, at 224 px, part 1/1: 7 images" in text
             assert "captions/val, bert-base-uncased, part 1/1: 60 captions" in text
     generated = project / "report" / "generated" / "course"
     made = json.loads((generated / "01.json").read_text())
     assert (made["n_query"], made["n_gallery"]) == (24, 104)
+    objects = json.loads((generated / "06.json").read_text())
+    assert (objects["n_query"], objects["n_gallery"]) == (7, 60)
+    assert 0 < objects["maskrcnn_resnet50_fpn_mean/selection_full/map"] < 1
     best = json.loads((generated / "12.json").read_text())
     for task in ("mit_split/map", "captions/image_to_text/recall@10"):
         assert 0 < best[f"best/{task}"] < 1  # random weights: any value, but a value

@@ -616,7 +616,7 @@ def test_vectors_of_an_encoder_by_name_are_its_own_as_they_are(listed, monkeypat
     asked = []
 
     def by_name(kind: str):
-        return lambda name, size: asked.append((kind, name, size)) or Tiny()
+        return lambda name, size, _: asked.append((kind, name, size)) or Tiny()
 
     monkeypatch.setattr(image, "image_encoder", by_name("backbone"))
     monkeypatch.setattr(detectors, "detector_encoder", by_name("detector"))
@@ -629,7 +629,7 @@ def test_vectors_of_an_encoder_by_name_are_its_own_as_they_are(listed, monkeypat
 
 
 def test_plain_features_are_normalised_at_each_size_then_joined(listed, monkeypatch):
-    monkeypatch.setattr(image, "image_encoder", lambda _, size: Tiny(size / 100))
+    monkeypatch.setattr(image, "image_encoder", lambda _, size, __: Tiny(size / 100))
     profile = runtime.profile("demo", image_sizes=(224, 256))
     found = embeddings.plain_features(profile, listed)
     once = nn.functional.normalize(direct(Tiny(), listed))

@@ -22,6 +22,7 @@ EXPECTED = [
     "03_p4b_siamese",
     "04_p4c_triplet",
     "05_p4d_embedding_space",
+    "06_p4e_coco",
     "07_p5a_image_to_text",
     "08_p5b_text_to_image",
     "09_p5c_bert",
@@ -48,6 +49,7 @@ def test_a_notebook_needs_the_data_of_its_own_task_alone():
         used.setdefault(tuple(names), []).append(path.name[:2])
     assert used == {
         ("mit_split",): ["01", "02", "03", "04", "05"],
+        ("coco_retrieval",): ["06"],
         ("captions",): ["07", "08", "09"],
         (): ["12"],
     }

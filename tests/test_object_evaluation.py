@@ -58,6 +58,7 @@ def test_some_queries_have_no_answer_and_count_nowhere():
     assert none["aggregation_full"] < none["aggregation_strict_full"]
 
 
+@pytest.mark.slow
 def test_chance_is_the_mean_of_random_orders():
     random = np.random.default_rng(0)
     seeds = range(400)  # of 25 queries each: 10,000 draws
@@ -90,6 +91,16 @@ def test_a_search_that_cannot_be_judged_is_refused():
         object_evaluation.judge(object_evaluation.cosine, nobody, [0])
     with pytest.raises(ValueError, match="selection_full: none of 25 queries"):
         object_evaluation.chance(nobody)
+
+
+def test_map_among_some_of_the_gallery_is_that_of_the_gallery_cut_down():
+    scores, relevant = object_evaluation.cosine(TASK, 0), TASK.relevance("selection")
+    rows = np.arange(39, 0, -2)
+    small = ObjectTask(TASK.train, TASK.query, TASK.gallery.take(rows), "drawn")
+    expected = object_evaluation.judge(object_evaluation.cosine, small, [0])["selection_full"].mean("map")
+    assert object_evaluation.map_among(scores, relevant, rows) == pytest.approx(expected)
+    with pytest.raises(ValueError, match="a gallery of 1: none of 25"):
+        object_evaluation.map_among(scores, np.zeros_like(relevant), rows[:1])
 
 
 def test_by_category_by_hand():

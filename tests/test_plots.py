@@ -9,7 +9,8 @@ from matplotlib import pyplot as plt
 from matplotlib.text import Text
 from PIL import Image
 
-from m5utils import plots, plots_of_pairs
+from m5utils import plots, plots_of_objects, plots_of_pairs
+from m5utils.datasets import coco_retrieval
 from m5utils.datasets.listed import LabelledImages
 
 CLASSES = ("coast", "forest", "street")
@@ -45,6 +46,10 @@ FIGURES = {
         [PICTURE] * 2, [[(SENTENCE, True), ("a cat", False)], [(SENTENCE, False)] * 5], [1, 1234]
     ),
     "by_gallery_size": lambda: plots_of_pairs.by_gallery_size({"R@1": (SIZES, *[1 / SIZES] * 3)}),
+    "trained_and_judged": lambda: plots_of_objects.trained_and_judged(
+        pd.DataFrame({"selection": [0.5, 0.7], "weighted": [0.3, 0.3]}, index=["frozen", "selection"])
+    ),
+    "categories": lambda: plots_of_objects.categories({"dog": (0.7, 12), "kite": (0.1, 3)}, "MAP", 0.2),
     "gallery": lambda: plots.gallery({"coast": [PICTURE] * 3, "street": [PICTURE] * 2}),
 }
 
@@ -246,3 +251,54 @@ def test_bands_lie_where_the_interval_is():
     vertices = band.get_paths()[0].vertices
     assert vertices[:, 1].min() == pytest.approx(-0.1)
     assert vertices[:, 1].max() == pytest.approx(1.1)
+
+
+def test_shades_compare_trainings_under_one_judge_and_equal_ones_have_one_shade():
+    table = pd.DataFrame({"a": [0.5, 0.7], "b": [0.03, 0.01], "c": [0.4, 0.4]}, index=["frozen", "a"])
+    (mesh,) = plots_of_objects.trained_and_judged(table).axes[0].collections
+    np.testing.assert_allclose(mesh.get_array().reshape(2, 3), [[0, 1, 0], [1, 0, 0]])
+    shown = [t.get_text() for t in plots_of_objects.trained_and_judged(table).axes[0].texts]
+    assert shown == ["50.0", "3.0", "40.0", "70.0", "1.0", "40.0"]
+
+
+def test_the_best_category_stands_on_top_with_its_number_of_queries():
+    axis = plots_of_objects.categories({"dog": (0.7, 12), "kite": (0.1, 3)}, "MAP", 0.2).axes[0]
+    x, y = axis.lines[0].get_data()
+    assert [(value, place) for value, place in zip(x, y, strict=True)] == [(0.7, 1), (0.1, 0)]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["dog (12)", "kite (3)"]
+    assert axis.lines[1].get_xdata()[0] == 0.2
+
+
+def test_a_box_is_drawn_where_the_object_is():
+    drawn = plots_of_objects.with_boxes(Image.new("RGB", (600, 300)), np.array([[1.0, 100, 50, 200, 100]]))
+    assert drawn.size == (300, 150)
+    inside = np.asarray(drawn).any(axis=2)
+    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+    assert (columns.min(), columns.max(), rows.min(), rows.max()) == (50, 150, 25, 75)
+    assert not inside[50, 100]
+    assert not np.asarray(plots_of_objects.with_boxes(Image.new("RGB", (9, 9)), np.zeros((0, 5)))).any()
+
+
+def test_answers_say_what_is_in_them_and_whether_the_rule_accepts_them(tmp_path):
+    listed = coco_retrieval.ObjectImages(
+        root=tmp_path,
+        files=("a.jpg", "b.jpg"),
+        ids=np.array([1, 2]),
+        sizes=np.array([[8, 8], [8, 8]]),
+        counts=np.array([[1, 3, 0], [0, 1, 0]]),
+        listed=np.zeros((2, 3), dtype=np.int64),
+        categories=("person", "dog", "kite"),
+        category_ids=np.array([1, 18, 38]),
+        boxes=(np.zeros((0, 5)), np.array([[1.0, 2, 2, 4, 4]])),
+        setting="drawn",
+    )
+    assert plots_of_objects.said(listed, 0) == "3 dog, 1 person"
+    assert plots_of_objects.said(listed, 0, most=1) == "3 dog …"
+    relevant = np.array([[False, True], [True, False]])
+    read = {tmp_path / "a.jpg": PICTURE, tmp_path / "b.jpg": Image.new("RGB", (8, 8), "red")}.get
+    queries, found = plots_of_objects.answers(
+        listed, listed, np.array([1]), np.array([[1, 0]]), relevant, read
+    )
+    assert [name for _, name in queries] == ["1 dog"]
+    assert [(name, right) for _, name, right in found[0]] == [("1 dog", False), ("3 dog …", True)]
+    assert found[0][1][0].getpixel((5, 5)) == PICTURE.getpixel((0, 0))

@@ -1,0 +1,130 @@
+"""What stands for a picture: shapes, names, where boxes lie in both views, weights that are missing."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from m5utils import embeddings, object_descriptors, runtime
+from m5utils.datasets import coco_retrieval, demo_coco, images
+from m5utils.encoders import boxes
+
+PROFILE = runtime.profile("demo", detectors=("trained",))
+
+
+@pytest.fixture(scope="module")
+def splits(tmp_path_factory):
+    root = tmp_path_factory.mktemp("coco") / "coco"
+    demo_coco.make_coco(root, train=6, val=5)
+    return coco_retrieval.load(root)
+
+
+@pytest.fixture
+def small(monkeypatch):
+    monkeypatch.setattr(object_descriptors, "SIZE", 64)
+    monkeypatch.setattr(object_descriptors, "EPOCHS", 1)
+
+
+def test_the_frozen_descriptor_is_the_first_encoders_vector(splits):
+    listed = {"test": splits["test"]}
+    ((name, found),) = object_descriptors.described(replace(PROFILE, detectors=()), listed)
+    assert name == "frozen"
+    expected = embeddings.vectors_of("efficientnet_lite0", splits["test"])
+    assert torch.equal(found["test"], expected)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("small")
+def test_a_detector_is_trained_on_train_alone_and_gives_four_descriptors(splits, monkeypatch):
+    fitted, really = [], object_descriptors.detection.fit
+    monkeypatch.setattr(
+        object_descriptors.detection,
+        "fit",
+        lambda views, epochs: fitted.append(views) or really(views, epochs),
+    )
+    described = dict(object_descriptors.described(PROFILE, splits))
+    assert list(described) == ["frozen", *(f"detector_{name}" for name in boxes.DESCRIPTORS)]
+    ((plain, mirrored),) = fitted
+    assert len(plain.boxes) == len(mirrored.boxes) == len(splits["train"])
+    n_categories = len(splits["train"].categories)
+    assert described["detector_histogram"]["test"].shape == (len(splits["test"]), n_categories)
+    assert described["detector_mean"]["test"].shape == described["detector_max"]["test"].shape
+
+
+@pytest.mark.usefixtures("small")
+def test_a_box_holds_the_same_pixels_in_both_views(splits):
+    plain, mirrored = (
+        object_descriptors.scenes(source, splits["train"]) for source in object_descriptors.maps_of(PROFILE)
+    )
+    for row, path in enumerate(splits["train"].paths()):
+        picture = images.read_rgb(path)
+        views = [scenes.source.preprocess(picture) for scenes in (plain, mirrored)]
+        for left, right in zip(plain.boxes[row], mirrored.boxes[row], strict=True):
+            assert left[0] == right[0]
+            of_left, of_right = (
+                view[:, round(y) : round(y + h) + 1, round(x) : round(x + w) + 1].float()
+                for view, (_, x, y, w, h) in zip(views, (left, right), strict=True)
+            )
+            np.testing.assert_allclose(of_left.mean(dim=(1, 2)), of_right.mean(dim=(1, 2)), atol=12)
+    assert any((left != right).any() for left, right in zip(plain.boxes, mirrored.boxes, strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("small")
+def test_what_is_encoded_beforehand_is_what_is_asked_for_later(splits, monkeypatch):
+    for split, part in splits.items():
+        for source in object_descriptors.sources(PROFILE, split):
+            embeddings.encode(source, part)
+    encoded, really = [], embeddings._of_images
+    monkeypatch.setattr(
+        embeddings, "_of_images", lambda encoder, *given: encoded.append(encoder) or really(encoder, *given)
+    )
+    list(object_descriptors.described(PROFILE, splits))
+    assert {type(encoder).__name__ for encoder in encoded} == {"BoxEncoder"}
+
+
+def test_encoders_without_weights_are_left_out_and_named_but_not_the_first(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "nothing"))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", _no_network)
+    more = replace(PROFILE, object_encoders=("efficientnet_lite0", "squeezenet1_1"), detectors=())
+    assert object_descriptors.encoder_names(more) == ["efficientnet_lite0"]
+    assert "squeezenet1_1 is left out: the weights of squeezenet1_1" in capsys.readouterr().out
+    first = replace(PROFILE, object_encoders=("squeezenet1_1",), detectors=())
+    with pytest.raises(FileNotFoundError, match="the weights of squeezenet1_1"):
+        object_descriptors.sources(first, "test")
+
+
+def _no_network(*_: object, **__: object) -> None:
+    raise OSError("no network")
+
+
+def test_weights_in_a_folder_of_ones_own_come_first(monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "nothing"))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", _no_network)
+    monkeypatch.setenv("M5_WEIGHTS", str(tmp_path))
+    net = torch.nn.Sequential(torch.nn.Linear(2, 2))
+    torch.save(net.state_dict(), tmp_path / "squeezenet1_1-mine.pth")
+    with pytest.raises(ValueError, match=r"squeezenet1_1-mine\.pth holds weights of another network"):
+        embeddings.encoder_named("squeezenet1_1")
+    with pytest.raises(FileNotFoundError, match="the weights of vgg19"):
+        embeddings.encoder_named("vgg19")
+    monkeypatch.setenv("M5_WEIGHTS", str(tmp_path / "nowhere"))
+    with pytest.raises(
+        FileNotFoundError, match="M5_WEIGHTS=.*is not a folder: expected a folder with weights"
+    ):
+        embeddings.encoder_named("vgg19")
+
+
+def test_pictures_that_cannot_be_read_are_named_or_left_out(splits, tmp_path):
+    damaged = splits["train"].take([0, 1, 2])
+    root = tmp_path / "copy"
+    for file in damaged.files:
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / file).write_bytes((damaged.root / file).read_bytes())
+    (root / damaged.files[1]).write_bytes(b"")
+    damaged = replace(damaged, root=root)
+    with pytest.raises(ValueError, match="1 images cannot be read"):
+        object_descriptors.readable(PROFILE, damaged)
+    kept = object_descriptors.readable(PROFILE, damaged, "skip")
+    assert kept.ids.tolist() == [damaged.ids[0], damaged.ids[2]]
