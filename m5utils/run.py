@@ -23,9 +23,9 @@ from m5utils import freshness, paths, report
 READS = {
     "12": ("01", "02", "03", "04", "05", "07", "08", "09"),
 }
-# Which starts first where there are cores for some only: what trains longest, and last of all what shows the
-# networks that others train, which would only wait for them.
-FIRST = {"04": 3, "07": 3, "05": 1}  # the others: 2
+# Which starts first where there are cores for some only: the encoding, for which others wait, then what trains
+# longest, and last of all what shows the networks that others train, which would only wait for them.
+FIRST = {"encoding": 4, "04": 3, "07": 3, "09": 3, "05": 1}  # the others: 2
 VERSIONS_OF = ("torch", "torchvision", "numpy", "scikit-learn", "pytorch-metric-learning", "umap-learn")
 
 SNAKEMAKE = (
@@ -131,7 +131,7 @@ def make_plan(named: Sequence[str], profile_name: str, given: Sequence[str], for
     for encodes in sorted(
         {one for job in jobs.values() for one in job["after"] if one.startswith("encode_")}
     ):
-        jobs[encodes] = {"stamp": f"{encodes}.ok", "after": [], "priority": 2}
+        jobs[encodes] = {"stamp": f"{encodes}.ok", "after": [], "priority": FIRST["encoding"]}
     return {
         "profile": profile_name,
         "threads": profile.threads,

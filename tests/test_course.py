@@ -18,7 +18,7 @@ from m5utils.encoders import detectors, text
 def server(tmp_path: Path) -> dict[str, str]:
     """What the course's server has: photographs, captions, torchvision's weights, FastText's file, BERT."""
     demo.make_mit_split(tmp_path / "MIT_split", train_per_class=13, test_per_class=3)
-    demo_coco.make_coco(tmp_path / "COCO", train=60, val=12)
+    demo_coco.make_coco(tmp_path / "COCO", train=60, val=40)
     torch.manual_seed(0)
     _weights(tmp_path, "resnet50", "IMAGENET1K_V1", torchvision.models.resnet50(weights=None))
     for detector in ("fasterrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn"):
@@ -69,14 +69,14 @@ def test_every_notebook_and_the_encoding_run_on_the_course_profile(tmp_path: Pat
         if command[0] == "encode":
             assert "mit_split/train, resnet50 maps at 320 px, view 0, part 1/1: 104 images" in text
             assert "mit_split/train, resnet50 maps at 224 px, view 10, part 1/1: 104 images" in text
-            assert "captions/val, fasterrcnn_resnet50_fpn, pool, at 224 px, part 1/1: 12 images" in text
-            assert "coco_retrieval/test, maskrcnn_resnet50_fpn, boxes, at 224 px, part 1/1: 7 images" in text
-            assert "captions/val, bert-base-uncased, part 1/1: 60 captions" in text
+            assert "captions/val, fasterrcnn_resnet50_fpn, pool, at 224 px, part 1/1: 40 images" in text
+            assert "coco_retrieval/test, maskrcnn_resnet50_fpn, boxes, at 224 px, part 1/1: 24 images" in text
+            assert "captions/val, bert-base-uncased, part 1/1: 200 captions" in text
     generated = project / "report" / "generated" / "course"
     made = json.loads((generated / "01.json").read_text())
     assert (made["n_query"], made["n_gallery"]) == (24, 104)
     objects = json.loads((generated / "06.json").read_text())
-    assert (objects["n_query"], objects["n_gallery"]) == (7, 60)
+    assert (objects["n_query"], objects["n_gallery"]) == (24, 60)
     assert 0 < objects["maskrcnn_resnet50_fpn_mean/selection_full/map"] < 1
     best = json.loads((generated / "12.json").read_text())
     for task in ("mit_split/map", "captions/image_to_text/recall@10"):
