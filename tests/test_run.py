@@ -17,8 +17,8 @@ import pytest
 import tiny
 from matplotlib.figure import Figure
 
-from m5utils import embeddings, freshness, job, paths, report, run, runtime
-from m5utils.datasets import captions, mit_split
+from m5utils import embeddings, freshness, job, object_descriptors, paths, report, run, runtime
+from m5utils.datasets import captions, coco_retrieval, mit_split
 from m5utils.encoders import bert
 
 
@@ -282,18 +282,22 @@ def test_encoding_takes_captions_with_their_images_and_passes_over_data_that_is_
     monkeypatch.setattr(captions, "for_profile", lambda _: {"train": shown})
     monkeypatch.setattr(bert, "bert_encoder", lambda name: name)
     monkeypatch.setattr(embeddings, "plain_sources", lambda _: ["plain"])
+    monkeypatch.setattr(coco_retrieval, "for_profile", lambda _: {"test": "pictures"})
+    monkeypatch.setattr(object_descriptors, "sources", lambda _, split: [f"frozen for {split}"])
     texts, images = [], []
     monkeypatch.setattr(embeddings, "encode_texts", lambda *given: texts.append(given) or given[1])
     done = SimpleNamespace(kept=[0], bad={})
     monkeypatch.setattr(embeddings, "encode", lambda *given, **more: images.append((*given, more)) or done)
     job.encode("demo", part=1, parts=2)
     assert texts == [("minilm", shown.captions, (1, 2))]
-    assert images == [("plain", shown, {"on_bad_image": "skip", "part": (1, 2)})]
+    how = {"on_bad_image": "skip", "part": (1, 2)}
+    assert images == [("plain", shown, how), ("frozen for test", "pictures", how)]
     said = capsys.readouterr().out
     assert "mit_split: not encoded: M5_MIT_SPLIT is not set" in said
     assert "captions/train, minilm, part 1/2: 2 captions" in said
     for names in (["mit_split"], ()):
-        monkeypatch.setattr(captions, "for_profile", absent)
+        for dataset in (captions, coco_retrieval):
+            monkeypatch.setattr(dataset, "for_profile", absent)
         with pytest.raises(FileNotFoundError, match="M5_MIT_SPLIT"):
             job.encode("demo", names)
 
