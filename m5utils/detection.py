@@ -1,4 +1,4 @@
-"""Train a detector's own part on cached maps, in a minute, and say how well it finds what is there.
+"""Train a detector's own part on cached maps, in minutes, and say how well it finds what is there.
 
 Knows maps, boxes and torchvision's detectors. Must not know files of pictures, embeddings or relevance.
 """
@@ -28,7 +28,7 @@ def fit(views: Sequence[Scenes], epochs: int, seed: int = 0) -> nn.Module:
     """Train a Faster R-CNN on the maps of a frozen encoder; kept in the cache, named by all that decides it.
 
     Proposals and boxes are trained together; AdamW, its rate up for 20 steps, then down to 0 along a cosine.
-    It takes a minute, so a run that is killed begins anew; the frozen encoder is not touched.
+    It takes minutes, and a run that is killed begins anew; the frozen encoder is not touched.
 
     Args:
         views: The same pictures as they are and mirrored, say; each step takes one of them at random.

@@ -141,6 +141,11 @@ def encode(profile_name: str, names: Sequence[str] = (), part: int = 1, parts: i
         "captions": captions.for_profile,
         "coco_retrieval": coco_retrieval.for_profile,
     }
+    sources = {
+        "mit_split": lambda split: embeddings.sources(profile, training=split == "train"),
+        "captions": lambda _: embeddings.plain_sources(profile),
+        "coco_retrieval": lambda split: object_descriptors.sources(profile, split),
+    }
     for name in names or datasets:
         try:
             splits = datasets[name](profile)
@@ -158,12 +163,7 @@ def encode(profile_name: str, names: Sequence[str] = (), part: int = 1, parts: i
                 print(
                     f"captions/{split}, {profile.language_model}, part {part}/{parts}: {len(texts)} captions"
                 )
-                sources = embeddings.plain_sources(profile)
-            elif name == "coco_retrieval":
-                sources = object_descriptors.sources(profile, split)
-            else:
-                sources = embeddings.sources(profile, training=split == "train")
-            for source in sources:
+            for source in sources[name](split):
                 done = embeddings.encode(source, listed, on_bad_image="skip", part=(part, parts))
                 bad = f", {len(done.bad)} cannot be read" if done.bad else ""
                 print(f"{name}/{split}, {source}, part {part}/{parts}: {len(done.kept)} images{bad}")

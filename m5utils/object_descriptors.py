@@ -75,8 +75,12 @@ def encoder_names(profile: Profile) -> list[str]:
 def box_encoder(profile: Profile, name: str, train: ObjectImages) -> BoxEncoder:
     """A detector as an encoder: one of `detectors.DETECTORS`, or "trained" on these pictures."""
     if name != "trained":
-        return BoxEncoder(name, BOX_SIZE, detectors.trained(name))
+        return _of_coco(name)
     return BoxEncoder(f"Faster R-CNN on {profile.image_encoder}", SIZE, trained_detector(profile, train))
+
+
+def _of_coco(name: str) -> BoxEncoder:
+    return BoxEncoder(name, BOX_SIZE, detectors.trained(name))
 
 
 def trained_detector(profile: Profile, train: ObjectImages) -> nn.Module:
@@ -111,8 +115,8 @@ def _mirrored(seen: np.ndarray, size: int) -> np.ndarray:
 
 
 def sources(profile: Profile, split: str) -> list[nn.Module]:
-    """All that takes this split's pictures through a frozen network; the rest takes a minute."""
+    """All that takes this split's pictures through a frozen network, for the encoding job."""
     named = [name for name in profile.detectors if name != "trained"]
     frozen = [embeddings.encoder_named(name) for name in (*encoder_names(profile), *named)]
     maps = maps_of(profile) if "trained" in profile.detectors and split == "train" else []
-    return frozen + maps + [BoxEncoder(name, BOX_SIZE, detectors.trained(name)) for name in named]
+    return frozen + maps + [_of_coco(name) for name in named]

@@ -3,7 +3,7 @@
 Knows scores, counts and metrics. Must not know files, notebooks or plots. Slides: P4 (e).
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 from torch import Tensor
@@ -62,12 +62,9 @@ def judge(method: Method, task: ObjectTask, seeds: Iterable[int]) -> dict[str, J
     if not of_seeds:
         raise ValueError("nothing to judge: expected at least one seed, got none.")
     judged = {}
-    for key, rule, labels in settings():
-        relevant, gains = task.relevance(rule, labels), task.gains(rule, labels)
-        answered, shared = _answered(relevant, key), gains.any(axis=1)
+    for key, relevant, answered, gains, shared in _asked(task):
         per_seed = [
-            metrics.evaluate(scores[answered], relevant[answered])
-            | {"ndcg": metrics.ndcg(scores[shared], gains[shared])}
+            metrics.evaluate(scores[answered], relevant) | {"ndcg": metrics.ndcg(scores[shared], gains)}
             for scores in of_seeds
         ]
         judged[key] = Judgement(
@@ -78,12 +75,18 @@ def judge(method: Method, task: ObjectTask, seeds: Iterable[int]) -> dict[str, J
 
 def chance(task: ObjectTask) -> dict[str, dict[str, float]]:
     """What a random order of the gallery gives, exactly: key of `settings` to metric to level."""
-    levels = {}
+    return {
+        key: metrics.chance(relevant) | {"ndcg": metrics.chance_ndcg(gains)}
+        for key, relevant, _, gains, _ in _asked(task)
+    }
+
+
+def _asked(task: ObjectTask) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+    """Per setting: its key, the relevance of the queries with an answer, which these are; gains likewise."""
     for key, rule, labels in settings():
         relevant, gains = task.relevance(rule, labels), task.gains(rule, labels)
         answered, shared = _answered(relevant, key), gains.any(axis=1)
-        levels[key] = metrics.chance(relevant[answered]) | {"ndcg": metrics.chance_ndcg(gains[shared])}
-    return levels
+        yield key, relevant[answered], answered, gains[shared], shared
 
 
 def unanswered(task: ObjectTask) -> dict[str, int]:

@@ -72,7 +72,7 @@ def answers(
 
 
 def trained_and_judged(table: pd.DataFrame) -> Figure:
-    """A table of fractions as shades, the number in each: a row per training, a column per judgement."""
+    """A table of MAP as shades, in percent in each field: a row per training, a column per judgement."""
     with plots.style():
         figure, axes = plots.grid(1, 1, plots.COLUMN, 0.8 + 0.32 * len(table))
         # Shades within a column: judgements differ in level, and only trainings are compared.
@@ -81,7 +81,7 @@ def trained_and_judged(table: pd.DataFrame) -> Figure:
         sns.heatmap(
             shades, annot=100 * table, fmt=".1f", cmap="Blues", vmin=-0.5, vmax=1.6, cbar=False, ax=axes[0, 0]
         )
-        axes[0, 0].set(xlabel="judged by", ylabel="trained for")
+        axes[0, 0].set(xlabel="judged by (MAP in %)", ylabel="trained for")
         axes[0, 0].tick_params(axis="y", rotation=0)
         return figure
 
