@@ -21,13 +21,13 @@ from m5utils import checkpoints, paths, runtime
 from m5utils.encoders import frozen_detector
 from m5utils.encoders.frozen_detector import DetectorMaps, Scenes
 
-BATCH, RATE, WARM_UP = 16, 1e-3, 20  # pictures, highest rate, steps until it is reached
+BATCH, RATE, WARM_UP = 8, 1e-3, 40  # pictures, highest rate, steps until it is reached
 
 
 def fit(views: Sequence[Scenes], epochs: int, seed: int = 0) -> nn.Module:
     """Train a Faster R-CNN on the maps of a frozen encoder; kept in the cache, named by all that decides it.
 
-    Proposals and boxes are trained together; AdamW, its rate up for 20 steps, then down to 0 along a cosine.
+    Proposals and boxes are trained together; AdamW, its rate up for 40 steps, then down to 0 along a cosine.
     It takes minutes, and a run that is killed begins anew; the frozen encoder is not touched.
 
     Args:

@@ -4,8 +4,8 @@ Knows labels and the numbers of images. Must not know embeddings, scores or file
 """
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
-from scipy.spatial import distance
 
 
 def same_class(query_labels: ArrayLike, gallery_labels: ArrayLike) -> np.ndarray:
@@ -86,8 +86,8 @@ def shared_objects(query_counts: ArrayLike, gallery_counts: ArrayLike, rule: str
         raise ValueError(f"expected the same categories; got {query.shape[1]} and {gallery.shape[1]}")
     if rule == "weighted":
         return _weighted_jaccard(query, gallery)
-    has_query, has_gallery = (query > 0).astype(np.float32), (gallery > 0).astype(np.float32)
-    shared = has_query @ has_gallery.T  # whole numbers, exact in float32
+    has_query, has_gallery = query > 0, gallery > 0
+    shared = _in_both(has_query, has_gallery)
     if rule == "selection":
         return shared > 0
     of_query, of_gallery = has_query.sum(axis=1)[:, None], has_gallery.sum(axis=1)
@@ -104,14 +104,27 @@ def _counts(counts: ArrayLike, of: str) -> np.ndarray:
     return counts
 
 
+def _in_both(query: np.ndarray, gallery: np.ndarray) -> np.ndarray:
+    """(n_query, n_gallery) float32: how many columns both have; whole numbers, exact.
+
+    Torch's product: NumPy's would bring threads of its own, and a training step would wait for both kinds.
+    """
+    has_query, has_gallery = (torch.from_numpy(has).float() for has in (query, gallery))
+    return (has_query @ has_gallery.T).numpy()
+
+
 def _weighted_jaccard(query: np.ndarray, gallery: np.ndarray) -> np.ndarray:
-    """Σ min / Σ max from the sum of both and the sum of absolute differences, some queries at a time."""
+    """Σ min / Σ max. Of two counts the smaller is how many of 1, 2, 3, … both reach: products, by blocks."""
+    top = np.minimum(query.max(axis=0, initial=0), gallery.max(axis=0, initial=0))
+    category = np.repeat(np.arange(len(top)), top)
+    step = np.arange(1, len(category) + 1) - np.repeat(top.cumsum() - top, top)
     n_query, n_gallery = query.sum(axis=1, dtype=np.float64), gallery.sum(axis=1, dtype=np.float64)
+    reached = gallery[:, category] >= step
     degrees = np.empty((len(query), len(gallery)))
     for first in range(0, len(query), 256):
         rows = slice(first, first + 256)
-        both, differ = n_query[rows, None] + n_gallery, distance.cdist(query[rows], gallery, "cityblock")
-        degrees[rows] = (both - differ) / np.maximum(both + differ, 1)
+        smaller = _in_both(query[rows, category] >= step, reached).astype(np.float64)
+        degrees[rows] = smaller / np.maximum(n_query[rows, None] + n_gallery - smaller, 1)
     return degrees
 
 

@@ -129,6 +129,38 @@ class JoinedMaps(nn.Module):
         return self.joined(lower, self.encoder.upper(lower))
 
 
+class RoIAlignAsProducts(MultiScaleRoIAlign):
+    """RoIAlign of one level as two products per picture: numbers along rows, then along columns.
+
+    Bilinear sampling is separable, and a box's samples along one side are a few rows of hat functions. The
+    numbers are torchvision's; its gradient is added up on one thread when there is no GPU, and took 6 of 10
+    seconds of a step. Reference: He, Gkioxari, Dollár, Girshick, "Mask R-CNN", ICCV 2017, section 3.
+    """
+
+    def forward(
+        self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]
+    ) -> Tensor:
+        """(n_boxes, channels, size, size) of one level (n, channels, h, w), as `MultiScaleRoIAlign`."""
+        (level,) = x.values()
+        per_pixel = level.shape[-1] / image_shapes[0][1]
+        pooled = []
+        for maps, corners in zip(level, boxes, strict=True):
+            left, top, right, bottom = (corners * per_pixel).T
+            across = self._weights(left, right, maps.shape[2])
+            columns = torch.einsum("cyx,bjx->bycj", maps, across)
+            pooled.append(torch.einsum("biy,bycj->bicj", self._weights(top, bottom, maps.shape[1]), columns))
+        return torch.cat(pooled).transpose(1, 2)
+
+    def _weights(self, start: Tensor, end: Tensor, n_cells: int) -> Tensor:
+        """(n_boxes, size, n_cells): what each cell of the map counts for in each part of a side."""
+        samples = self.output_size[0] * self.sampling_ratio
+        parts = (torch.arange(samples, device=start.device) + 0.5) / samples
+        places = start[:, None] + (end - start).clamp(min=1)[:, None] * parts
+        cells = torch.arange(n_cells, device=start.device)
+        hats = (1 - (places.clamp(0, n_cells - 1)[..., None] - cells).abs()).clamp(min=0)
+        return (hats * (places <= n_cells)[..., None]).unflatten(1, (-1, self.sampling_ratio)).mean(2)
+
+
 def untrained(encoder: ImageEncoder, n_categories: int) -> FasterRCNN:
     """A Faster R-CNN whose backbone is frozen and whose other weights are random: see `detection.fit`.
 
@@ -150,8 +182,8 @@ def untrained(encoder: ImageEncoder, n_categories: int) -> FasterRCNN:
         rpn_post_nms_top_n_train=PROPOSALS,
         rpn_post_nms_top_n_test=PROPOSALS,
         rpn_batch_size_per_image=128,
-        box_batch_size_per_image=64,
-        box_roi_pool=MultiScaleRoIAlign(["0"], output_size=7, sampling_ratio=2),
+        box_batch_size_per_image=32,
+        box_roi_pool=RoIAlignAsProducts(["0"], output_size=7, sampling_ratio=2),
         box_head=TwoMLPHead(WIDTH * 7 * 7, HIDDEN),
         box_predictor=FastRCNNPredictor(HIDDEN, n_categories + 1),
     )

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.ops import MultiScaleRoIAlign
 
 from m5utils.encoders import boxes, frozen_detector, image
 
@@ -67,3 +68,20 @@ def test_boxes_follow_the_picture_into_the_square():
     assert square[0, 26:].eq(0).all()
     found = boxes.in_whole_picture(np.array([[2.0, 100, 20, 40, 80]]), np.array([200, 100]), 50)
     assert found.tolist() == [[2, 25, 5, 10, 20]]
+
+
+@pytest.mark.parametrize("samples", [1, 2])
+def test_roi_align_as_products_is_torchvisions(samples: int):
+    torch.manual_seed(0)
+    maps = torch.randn(2, 3, 10, 14)
+    corner, side = torch.rand(2, 6, 2) * torch.tensor([100.0, 80]), torch.rand(2, 6, 2) * 120
+    found = [torch.cat([one, one + sides], dim=1) for one, sides in zip(corner, side, strict=True)]
+    found[0][0] = torch.tensor([223.0, 159, 224, 160])  # less than a cell, at the border
+    found[1][0] = torch.tensor([0.0, 0, 224, 160])
+    found[1] = found[1][:4]
+    theirs, ours = (
+        pool(["0"], output_size=7, sampling_ratio=samples)({"0": maps}, found, [(160, 224)] * 2)
+        for pool in (MultiScaleRoIAlign, frozen_detector.RoIAlignAsProducts)
+    )
+    assert ours.shape == (10, 3, 7, 7)
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
