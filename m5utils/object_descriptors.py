@@ -16,7 +16,7 @@ from m5utils.encoders.boxes import BoxEncoder
 from m5utils.encoders.frozen_detector import DetectorMaps, Scenes
 from m5utils.runtime import Profile
 
-SIZE, EPOCHS = 320, 6  # of the detector that is trained here: pixels, passes
+SIZE, EPOCHS = 320, 5  # of the detector that is trained here: pixels, passes
 BOX_SIZE = 448  # pixels, for those that were trained on COCO
 
 

@@ -10,7 +10,7 @@ from m5utils import embeddings, object_descriptors, runtime
 from m5utils.datasets import coco_retrieval, demo_coco, images
 from m5utils.encoders import boxes
 
-PROFILE = runtime.profile("demo", detectors=("trained",))
+PROFILE = runtime.profile("demo")
 
 
 @pytest.fixture(scope="module")
@@ -107,13 +107,15 @@ def test_weights_in_a_folder_of_ones_own_come_first(monkeypatch, tmp_path):
     torch.save(net.state_dict(), tmp_path / "squeezenet1_1-mine.pth")
     with pytest.raises(ValueError, match=r"squeezenet1_1-mine\.pth holds weights of another network"):
         embeddings.encoder_named("squeezenet1_1")
-    with pytest.raises(FileNotFoundError, match="the weights of vgg19"):
-        embeddings.encoder_named("vgg19")
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setenv("M5_WEIGHTS", str(tmp_path / "empty"))
+    with pytest.raises(FileNotFoundError, match="the weights of squeezenet1_1"):
+        embeddings.encoder_named("squeezenet1_1")
     monkeypatch.setenv("M5_WEIGHTS", str(tmp_path / "nowhere"))
     with pytest.raises(
         FileNotFoundError, match="M5_WEIGHTS=.*is not a folder: expected a folder with weights"
     ):
-        embeddings.encoder_named("vgg19")
+        embeddings.encoder_named("squeezenet1_1")
 
 
 def test_pictures_that_cannot_be_read_are_named_or_left_out(splits, tmp_path):
