@@ -24,16 +24,16 @@ from m5utils.encoders.frozen_detector import DetectorMaps, Scenes
 BATCH, RATE, WARM_UP = 8, 1e-3, 40  # pictures, highest rate, steps until it is reached
 
 
-def fit(views: Sequence[Scenes], epochs: int, seed: int = 0) -> nn.Module:
+def fit(scenes: Scenes, epochs: int, seed: int = 0) -> nn.Module:
     """Train a Faster R-CNN on the maps of a frozen encoder; kept in the cache, named by all that decides it.
 
     Proposals and boxes are trained together; AdamW, its rate up for 40 steps, then down to 0 along a cosine.
     It takes minutes, and a run that is killed begins anew; the frozen encoder is not touched.
 
     Args:
-        views: The same pictures as they are and mirrored, say; each step takes one of them at random.
+        scenes: What to learn from.
         epochs: Passes over the pictures.
-        seed: Of the first weights, the order and the views.
+        seed: Of the first weights and the order.
 
     Returns:
         The whole detector, in evaluation mode, for `encoders.boxes.BoxEncoder`.
@@ -41,30 +41,29 @@ def fit(views: Sequence[Scenes], epochs: int, seed: int = 0) -> nn.Module:
     Raises:
         ValueError: If no picture has an object, a box is no box, or the loss stops being finite.
     """
-    first = views[0]
-    if not any(map(len, first.boxes)):
+    if not any(map(len, scenes.boxes)):
         raise ValueError("expected pictures with objects to learn from: not one of these has any.")
-    every_box = ((row, box) for view in views for row, of_one in enumerate(view.boxes) for box in of_one)
-    for row, box in every_box:
-        if not (np.isfinite(box).all() and (box[3:] > 0).all() and 0 <= box[0] < first.n_categories):
+    for row, box in ((row, box) for row, of_one in enumerate(scenes.boxes) for box in of_one):
+        if not (np.isfinite(box).all() and (box[3:] > 0).all() and 0 <= box[0] < scenes.n_categories):
             raise ValueError(
                 f"picture {row} has the box {box.tolist()}: expected finite numbers, sides above 0, and a "
-                f"category from 0 to {first.n_categories - 1}."
+                f"category from 0 to {scenes.n_categories - 1}."
             )
     decided_by = {
-        "views": [[view.key, [of_one.tolist() for of_one in view.boxes]] for view in views],
-        "maps": [view.source.settings() for view in views],
-        "n_categories": first.n_categories,
+        "pictures": scenes.key,
+        "boxes": [of_one.tolist() for of_one in scenes.boxes],
+        "maps": scenes.source.settings(),
+        "n_categories": scenes.n_categories,
         "epochs": epochs,
         "seed": seed,
         "code": paths.code_key(sys.modules[__name__], frozen_detector),
     }
     runtime.seed_everything(seed)
-    net = frozen_detector.untrained(first.source.encoder, first.n_categories)
+    net = frozen_detector.untrained(scenes.source.encoder, scenes.n_categories)
     trained = _trained_parts(net)
 
     def train(folder: Path) -> None:
-        losses = _train(net, views, epochs, seed)
+        losses = _train(net, scenes, epochs, seed)
         checkpoints.save(folder / "detector.safetensors", trained, {"loss": losses})
 
     done = checkpoints.trained_once(
@@ -84,25 +83,24 @@ def _trained_parts(net: nn.Module) -> dict[str, nn.Module]:
     }
 
 
-def _train(net: nn.Module, views: Sequence[Scenes], epochs: int, seed: int) -> list[float]:
-    device, n = runtime.device(), len(views[0].maps)
+def _train(net: nn.Module, scenes: Scenes, epochs: int, seed: int) -> list[float]:
+    device, n = runtime.device(), len(scenes.maps)
     net.to(device).train()
     net.backbone.encoder.eval()
-    targets = [[_target(boxes, device) for boxes in view.boxes] for view in views]
+    targets = [_target(boxes, device) for boxes in scenes.boxes]
     parameters = [p for part in _trained_parts(net).values() for p in part.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=RATE, weight_decay=1e-2, fused=True)
     steps, step, history = epochs * max(1, round(n / BATCH)), 0, []
     for epoch in range(epochs):
         runtime.seed_everything(seed * 10_000 + epoch)
         batches = torch.randperm(n).tensor_split(steps // epochs)
-        view_of, total = torch.randint(len(views), (n,)).tolist(), 0.0
+        total = 0.0
         doing = f"detector, seed {seed}, epoch {epoch + 1} of {epochs}"
         for rows in runtime.progress(batches, len(batches), doing, "steps"):
             for group in optimizer.param_groups:
                 falling = 0.5 * (1 + math.cos(math.pi * step / steps))
                 group["lr"] = RATE * min(1.0, (step + 1) / WARM_UP) * falling
-            maps = torch.stack([views[view_of[row]].maps[row] for row in rows.tolist()])
-            loss = _loss(net, views[0].source, maps, [targets[view_of[row]][row] for row in rows.tolist()])
+            loss = _loss(net, scenes.source, scenes.maps[rows], [targets[row] for row in rows.tolist()])
             if not loss.isfinite():
                 raise ValueError(f"{doing}: the loss is {loss.item()}; are the maps finite?")
             optimizer.zero_grad()

@@ -6,7 +6,6 @@ Slides: P4 (e).
 
 from collections.abc import Iterator
 
-import numpy as np
 from torch import Tensor, nn
 
 from m5utils import detection, embeddings
@@ -85,38 +84,28 @@ def _of_coco(name: str) -> BoxEncoder:
 
 def trained_detector(profile: Profile, train: ObjectImages) -> nn.Module:
     """A Faster R-CNN on the profile's frozen backbone, trained on these pictures and their boxes, once."""
-    return detection.fit([scenes(source, train) for source in maps_of(profile)], EPOCHS)
+    return detection.fit(scenes(profile, train), EPOCHS)
 
 
-def maps_of(profile: Profile) -> list[DetectorMaps]:
-    """What makes the maps that a detector is trained on: of pictures as they are, and mirrored."""
-    encoder = image.image_encoder(profile.image_encoder, SIZE)
-    return [DetectorMaps(encoder, flip) for flip in (False, True)]
+def maps_of(profile: Profile) -> DetectorMaps:
+    """What makes the maps that a detector is trained on."""
+    return DetectorMaps(image.image_encoder(profile.image_encoder, SIZE))
 
 
-def scenes(source: DetectorMaps, listed: ObjectImages) -> Scenes:
-    """The maps of these pictures, and their boxes where `source` sees them."""
+def scenes(profile: Profile, listed: ObjectImages) -> Scenes:
+    """The maps of these pictures, and their boxes where a detector sees them."""
+    source = maps_of(profile)
     maps = embeddings.encode(source, listed)
-    size = source.encoder.size
     seen = [
-        boxes.in_whole_picture(of_one, sides, size)
+        boxes.in_whole_picture(of_one, sides, SIZE)
         for of_one, sides in zip(listed.boxes, listed.sizes, strict=True)
     ]
-    if source.flip:
-        seen = [_mirrored(of_one, size) for of_one in seen]
     return Scenes(source, maps.values, seen, len(listed.categories), maps.name)
-
-
-def _mirrored(seen: np.ndarray, size: int) -> np.ndarray:
-    """Boxes (n, 5) of the mirrored square: the left side is where the right one was."""
-    mirrored = seen.copy()
-    mirrored[:, 1] = size - seen[:, 1] - seen[:, 3]
-    return mirrored
 
 
 def sources(profile: Profile, split: str) -> list[nn.Module]:
     """All that takes this split's pictures through a frozen network, for the encoding job."""
     named = [name for name in profile.detectors if name != "trained"]
     frozen = [embeddings.encoder_named(name) for name in (*encoder_names(profile), *named)]
-    maps = maps_of(profile) if "trained" in profile.detectors and split == "train" else []
+    maps = [maps_of(profile)] if "trained" in profile.detectors and split == "train" else []
     return frozen + maps + [_of_coco(name) for name in named]

@@ -113,12 +113,15 @@ def triplet(embeddings: Tensor, alike: Tensor, margin: float = 0.2) -> Tensor:
     Reference: Schroff, Kalenichenko, Philbin, CVPR 2015. Slides: P4 (e), "triplet network".
     """
     scores = embeddings @ embeddings.T
-    itself = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
-    positive, negative = alike & ~itself, ~alike & ~itself
-    picked = _semi_hard(scores.detach(), negative)
-    hinges = (scores.gather(1, picked) - scores + margin).relu()
-    triplets = positive & negative.any(dim=1, keepdim=True)
-    return hinges.masked_fill(~triplets, 0).sum() / triplets.sum().clamp_min(1)
+    with torch.no_grad():  # which triplets count; given those, the loss is a weighted sum of scores
+        itself = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
+        positive, negative = alike & ~itself, ~alike & ~itself
+        picked = _semi_hard(scores, negative)
+        triplets = positive & negative.any(dim=1, keepdim=True)
+        violated = (triplets & (scores.gather(1, picked) - scores + margin > 0)).to(scores.dtype)
+        n_triplets = triplets.sum().clamp_min(1)
+        weights = (-violated).scatter_add_(1, picked, violated) / n_triplets
+    return (weights * scores).sum() + margin * violated.sum() / n_triplets
 
 
 def _semi_hard(scores: Tensor, negative: Tensor) -> Tensor:

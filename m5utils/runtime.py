@@ -90,8 +90,7 @@ PROFILES = {
             finetune_size=128,
             finetune_views=2,
             finetune_epochs=1,
-            pair_epochs=5,
-            seeds=2,
+            pair_epochs=4,
         ),
         Profile(
             name="lab",

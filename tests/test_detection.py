@@ -44,7 +44,7 @@ def found(*rows: tuple[float, ...]) -> dict[str, torch.Tensor]:
 
 @pytest.mark.slow
 def test_a_detector_finds_in_other_pictures_what_it_was_shown(scenes, source):
-    net, others = detection.fit([scenes], epochs=30), squares(source, 12, seed=1)
+    net, others = detection.fit(scenes, epochs=30), squares(source, 12, seed=1)
     assert judged(net, scenes).mean() > 0.7
     assert judged(net, others).mean() > 0.5
     assert judged(frozen_detector.untrained(source.encoder, 3), others).mean() < 0.1
@@ -59,32 +59,31 @@ def judged(net: torch.nn.Module, scenes: Scenes) -> np.ndarray:
 
 @pytest.mark.slow
 def test_a_detector_is_trained_once_and_named_by_all_that_decides_it(scenes, monkeypatch):
-    first = detection.fit([scenes], epochs=1)
+    first = detection.fit(scenes, epochs=1)
     trained = []
     train = detection._train
     monkeypatch.setattr(detection, "_train", lambda *given: trained.append(given) or train(*given))
-    again = detection.fit([scenes], epochs=1)
+    again = detection.fit(scenes, epochs=1)
     assert image.content_of(again.state_dict()) == image.content_of(first.state_dict())
     assert not trained
     moved = [boxes + [0, 1, 0, 0, 0] for boxes in scenes.boxes]
     others = (
-        ([scenes], 2, 0),
-        ([scenes], 1, 1),
-        ([scenes, scenes], 1, 0),
-        ([Scenes(scenes.source, scenes.maps, moved, 3, scenes.key)], 1, 0),
-        ([Scenes(scenes.source, scenes.maps, scenes.boxes, 4, scenes.key)], 1, 0),
-        ([Scenes(scenes.source, scenes.maps, scenes.boxes, 3, "other maps")], 1, 0),
+        (scenes, 2, 0),
+        (scenes, 1, 1),
+        (Scenes(scenes.source, scenes.maps, moved, 3, scenes.key), 1, 0),
+        (Scenes(scenes.source, scenes.maps, scenes.boxes, 4, scenes.key), 1, 0),
+        (Scenes(scenes.source, scenes.maps, scenes.boxes, 3, "other maps"), 1, 0),
     )
-    for number, (views, epochs, seed) in enumerate(others, start=1):
-        detection.fit(views, epochs, seed)
+    for number, (given, epochs, seed) in enumerate(others, start=1):
+        detection.fit(given, epochs, seed)
         assert len(trained) == number
 
 
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights(scenes, monkeypatch, tmp_path):
-    first = detection.fit([scenes], epochs=2)
+    first = detection.fit(scenes, epochs=2)
     monkeypatch.setenv("M5_CACHE", str(tmp_path / "other"))
-    assert image.content_of(detection.fit([scenes], epochs=2).state_dict()) == image.content_of(
+    assert image.content_of(detection.fit(scenes, epochs=2).state_dict()) == image.content_of(
         first.state_dict()
     )
 
@@ -92,14 +91,14 @@ def test_the_same_seed_gives_the_same_weights(scenes, monkeypatch, tmp_path):
 def test_nothing_to_learn_from_and_damaged_boxes_are_refused(scenes):
     nothing = [np.zeros((0, 5)) for _ in scenes.boxes]
     with pytest.raises(ValueError, match="not one of these has any"):
-        detection.fit([Scenes(scenes.source, scenes.maps, nothing, 3, "")], epochs=1)
+        detection.fit(Scenes(scenes.source, scenes.maps, nothing, 3, ""), epochs=1)
     for changed, value in ((1, np.nan), (3, 0), (0, 3)):  # x, width, category
         damaged = [boxes.copy() for boxes in scenes.boxes]
         damaged[5][0, changed] = value
         with pytest.raises(ValueError, match=r"picture 5 has the box .*finite.*sides above 0.*0 to 2"):
-            detection.fit([Scenes(scenes.source, scenes.maps, damaged, 3, "")], epochs=1)
+            detection.fit(Scenes(scenes.source, scenes.maps, damaged, 3, ""), epochs=1)
     with pytest.raises(ValueError, match=r"epoch 1 of 1: the loss is nan"):
-        detection.fit([Scenes(scenes.source, scenes.maps * torch.nan, scenes.boxes, 3, "")], epochs=1)
+        detection.fit(Scenes(scenes.source, scenes.maps * torch.nan, scenes.boxes, 3, ""), epochs=1)
 
 
 def test_average_precision_by_hand():

@@ -32,7 +32,7 @@ def test_threads_are_the_profiles_whatever_the_environment_says(monkeypatch):
         assert torch.get_num_threads() == run.profile.threads == 2
         assert os.environ["OMP_NUM_THREADS"] == "2"
         assert all(pool["num_threads"] <= 2 for pool in threadpoolctl.threadpool_info())
-        assert list(run.seeds) == [5, 6]
+        assert list(run.seeds) == [5, 6, 7]
     finally:
         torch.set_num_threads(before)
 

@@ -34,17 +34,16 @@ class DetectorMaps(nn.Module):
 
     Attributes:
         encoder: The frozen network.
-        flip: Whether the picture is mirrored, for a second view to train on.
         shapes: Of the lower and of the upper map, (channels, h, w).
         dim: Numbers of both.
     """
 
     dtype = torch.float16
 
-    def __init__(self, encoder: ImageEncoder, flip: bool = False) -> None:
-        """Keep the encoder and the view."""
+    def __init__(self, encoder: ImageEncoder) -> None:
+        """Keep the encoder, and see what shapes its maps have."""
         super().__init__()
-        self.encoder, self.flip = encoder, flip
+        self.encoder = encoder
         pixels = torch.zeros(1, 3, encoder.size, encoder.size, dtype=torch.uint8)
         with torch.inference_mode():
             lower = encoder.maps(pixels)
@@ -53,8 +52,7 @@ class DetectorMaps(nn.Module):
 
     def preprocess(self, picture: Image.Image) -> Tensor:
         """The whole RGB picture as (3, size, size) uint8, see `boxes.whole_picture`."""
-        square = boxes.whole_picture(picture, self.encoder.size, self.encoder.mean)
-        return square.flip(2) if self.flip else square
+        return boxes.whole_picture(picture, self.encoder.size, self.encoder.mean)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(n, dim) float16: both maps, flattened."""
@@ -70,14 +68,12 @@ class DetectorMaps(nn.Module):
 
     def __str__(self) -> str:
         """For a line of progress."""
-        return f"{self.encoder.name} maps of whole pictures at {self.encoder.size} px" + (
-            ", mirrored" if self.flip else ""
-        )
+        return f"{self.encoder.name} maps of whole pictures at {self.encoder.size} px"
 
     def settings(self) -> dict[str, object]:
         """The encoder's, and what is kept of it."""
         code = paths.code_key(image, boxes, sys.modules[__name__])
-        return self.encoder.settings() | {"part": "both maps", "flip": self.flip, "code": code}
+        return self.encoder.settings() | {"part": "both maps", "code": code}
 
 
 @dataclass(frozen=True)

@@ -32,15 +32,9 @@ def test_maps_are_those_that_the_detector_itself_would_see(encoder):
     torch.testing.assert_close(found, expected, atol=2e-2, rtol=2e-2)  # the maps were rounded to float16
 
 
-def test_the_mirrored_view_is_the_mirrored_square(encoder):
-    plain, mirrored = (frozen_detector.DetectorMaps(encoder, flip) for flip in (False, True))
-    assert torch.equal(mirrored.preprocess(picture()), plain.preprocess(picture()).flip(2))
-    assert str(mirrored).endswith("64 px, mirrored")
-
-
-def test_settings_know_the_view_and_the_encoder(encoder):
-    plain, mirrored = (frozen_detector.DetectorMaps(encoder, flip).settings() for flip in (False, True))
-    assert {name for name in plain if plain[name] != mirrored[name]} == {"flip"}
+def test_settings_know_the_encoder(encoder):
+    plain = frozen_detector.DetectorMaps(encoder).settings()
+    assert plain["part"] != encoder.settings().get("part")
     larger = frozen_detector.DetectorMaps(image.image_encoder("efficientnet_lite0", 96)).settings()
     assert {name for name in plain if plain[name] != larger[name]} == {"size"}
 
