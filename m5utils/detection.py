@@ -43,12 +43,13 @@ def fit(scenes: Scenes, epochs: int, seed: int = 0) -> nn.Module:
     """
     if not any(map(len, scenes.boxes)):
         raise ValueError("expected pictures with objects to learn from: not one of these has any.")
-    for row, box in ((row, box) for row, of_one in enumerate(scenes.boxes) for box in of_one):
-        if not (np.isfinite(box).all() and (box[3:] > 0).all() and 0 <= box[0] < scenes.n_categories):
-            raise ValueError(
-                f"picture {row} has the box {box.tolist()}: expected finite numbers, sides above 0, and a "
-                f"category from 0 to {scenes.n_categories - 1}."
-            )
+    for row, boxes in enumerate(scenes.boxes):
+        for box in boxes:
+            if not (np.isfinite(box).all() and (box[3:] > 0).all() and 0 <= box[0] < scenes.n_categories):
+                raise ValueError(
+                    f"picture {row} has the box {box.tolist()}: expected finite numbers, sides above 0, and "
+                    f"a category from 0 to {scenes.n_categories - 1}."
+                )
     decided_by = {
         "pictures": scenes.key,
         "boxes": [of_one.tolist() for of_one in scenes.boxes],

@@ -129,8 +129,8 @@ class RoIAlignAsProducts(MultiScaleRoIAlign):
     """RoIAlign of one level as two products per picture: numbers along rows, then along columns.
 
     Bilinear sampling is separable, and a box's samples along one side are a few rows of hat functions. The
-    numbers are torchvision's; its gradient is added up on one thread when there is no GPU, and took 6 of 10
-    seconds of a step. Reference: He, Gkioxari, Dollár, Girshick, "Mask R-CNN", ICCV 2017, section 3.
+    numbers are torchvision's; its gradient is added up on one thread when there is no GPU, and was six
+    tenths of a training step. Reference: He, Gkioxari, Dollár, Girshick, "Mask R-CNN", ICCV 2017, section 3.
     """
 
     def forward(
