@@ -96,6 +96,7 @@ def categories(means: dict[str, tuple[float, int]], xlabel: str, level: float) -
         )
         axis.set_yticks(height, [f"{name} ({n})" for name, (_, n) in means.items()])
         axis.axvline(level, color="0.5", linestyle=":", linewidth=0.8)
-        axis.set(xlabel=f"{xlabel} (dotted: chance)", xlim=(0, 1), ylim=(-0.6, len(means) - 0.4))
+        axis.set(xlabel=f"{xlabel} (dotted: chance)", ylabel="category (queries that show it)")
+        axis.set(xlim=(0, 1), ylim=(-0.6, len(means) - 0.4))
         axis.grid(axis="y", linewidth=0.3)
         return figure
