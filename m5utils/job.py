@@ -89,6 +89,8 @@ def execute(notebook: Path, changes: dict[str, object], folder: Path) -> Path:
 
     Papermill writes in place: until the end the copy is `NN.partial.ipynb`, and stays so if a cell fails.
     """
+    # Would be imported to check addresses of the web, and takes two seconds to build its grammar of them.
+    sys.modules.setdefault("rfc3987_syntax", None)
     import papermill
 
     number = notebook.name[:2]
@@ -144,7 +146,7 @@ def encode(profile_name: str, names: Sequence[str] = (), part: int = 1, parts: i
     sources = {
         "mit_split": lambda split: embeddings.sources(profile, training=split == "train"),
         "captions": lambda _: embeddings.plain_sources(profile),
-        "coco_retrieval": lambda split: object_descriptors.sources(profile, split),
+        "coco_retrieval": lambda _: object_descriptors.sources(profile),
     }
     for name in names or datasets:
         try:
