@@ -19,6 +19,7 @@ from torchvision.models.detection.image_list import ImageList
 
 from m5utils import checkpoints, paths, runtime
 from m5utils.encoders import frozen_detector
+from m5utils.encoders.boxes import squares
 from m5utils.encoders.frozen_detector import DetectorMaps, Scenes
 
 BATCH, RATE, WARM_UP = 8, 1e-3, 40  # pictures, highest rate, steps until it is reached
@@ -126,11 +127,8 @@ def _loss(net: nn.Module, source: DetectorMaps, maps: Tensor, targets: list[dict
 
 
 def _levels(net: nn.Module, source: DetectorMaps, maps: Tensor) -> tuple[dict[str, Tensor], ImageList]:
-    lower, upper = source.unflattened(maps.to(runtime.device()))
-    size = source.encoder.size  # only the shape of the pixels is asked for from here on
-    return net.backbone.joined(lower, upper), ImageList(
-        lower.new_zeros(1).expand(len(maps), 3, size, size), [(size, size)] * len(maps)
-    )
+    levels = net.backbone.joined(*source.unflattened(maps.to(runtime.device())))
+    return levels, squares(levels, source.encoder.size)
 
 
 @torch.inference_mode()

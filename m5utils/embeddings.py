@@ -105,7 +105,8 @@ def encode(
     """The vectors of these images, from the cache where they are there, and into it where they are not.
 
     Args:
-        encoder: Has `preprocess`, `forward`, `dim`, `dtype` and `settings`, see `encoders.image`.
+        encoder: Has `preprocess`, `forward`, `dim`, `dtype` and `settings`, see `encoders.image`; or, instead
+            of `preprocess`, a `source`: the encoder whose rows it starts from.
         listed: n images.
         on_bad_image: "raise" stops with the names of the files that cannot be read; "skip" leaves them out.
         part: (i, n) encodes only every n-th shard, from the i-th; for a SLURM array.
@@ -360,7 +361,7 @@ def _of_texts(encoder: nn.Module, texts: Sequence[str], shards: Iterable[Shard])
 
 def _source(encoder: nn.Module, listed: ImageFiles) -> Callable[[int, str], Tensor | str]:
     """From a row of the list and its hash to what the encoder takes, or to why there is nothing."""
-    if isinstance(encoder, image.UpperEncoder):
+    if hasattr(encoder, "source"):  # it starts from what another encoder has made
         maps = encode(encoder.source, listed)
         return lambda row, _: torch.from_numpy(np.array(maps.shards[row // SHARD][row % SHARD]))
     files = listed.paths()

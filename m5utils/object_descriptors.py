@@ -12,10 +12,10 @@ from m5utils import detection, embeddings
 from m5utils.datasets.coco_retrieval import ObjectImages
 from m5utils.encoders import boxes, detectors, image
 from m5utils.encoders.boxes import BoxEncoder
-from m5utils.encoders.frozen_detector import DetectorMaps, Scenes
+from m5utils.encoders.frozen_detector import BoxesOfMaps, DetectorMaps, Scenes
 from m5utils.runtime import Profile
 
-SIZE, EPOCHS = 320, 5  # of the detector that is trained here: pixels, passes
+SIZE, EPOCHS = 320, 4  # of the detector that is trained here: pixels, passes
 BOX_SIZE = 448  # pixels, for those that were trained on COCO
 
 
@@ -75,7 +75,7 @@ def box_encoder(profile: Profile, name: str, train: ObjectImages) -> BoxEncoder:
     """A detector as an encoder: one of `detectors.DETECTORS`, or "trained" on these pictures."""
     if name != "trained":
         return _of_coco(name)
-    return BoxEncoder(f"Faster R-CNN on {profile.image_encoder}", SIZE, trained_detector(profile, train))
+    return BoxesOfMaps(maps_of(profile), trained_detector(profile, train))
 
 
 def _of_coco(name: str) -> BoxEncoder:
@@ -88,7 +88,7 @@ def trained_detector(profile: Profile, train: ObjectImages) -> nn.Module:
 
 
 def maps_of(profile: Profile) -> DetectorMaps:
-    """What makes the maps that a detector is trained on."""
+    """What makes the maps that a detector is trained on, and looks at later."""
     return DetectorMaps(image.image_encoder(profile.image_encoder, SIZE))
 
 
@@ -103,9 +103,9 @@ def scenes(profile: Profile, listed: ObjectImages) -> Scenes:
     return Scenes(source, maps.values, seen, len(listed.categories), maps.name)
 
 
-def sources(profile: Profile, split: str) -> list[nn.Module]:
-    """All that takes this split's pictures through a frozen network, for the encoding job."""
+def sources(profile: Profile) -> list[nn.Module]:
+    """All that takes pictures through a frozen network, for the encoding job."""
     named = [name for name in profile.detectors if name != "trained"]
     frozen = [embeddings.encoder_named(name) for name in (*encoder_names(profile), *named)]
-    maps = [maps_of(profile)] if "trained" in profile.detectors and split == "train" else []
+    maps = [maps_of(profile)] if "trained" in profile.detectors else []
     return frozen + maps + [_of_coco(name) for name in named]

@@ -72,15 +72,15 @@ def mean_inside(pixels, box):
 @pytest.mark.slow
 @pytest.mark.usefixtures("small")
 def test_what_is_encoded_beforehand_is_what_is_asked_for_later(splits, monkeypatch):
-    for split, part in splits.items():
-        for source in object_descriptors.sources(PROFILE, split):
+    for part in splits.values():
+        for source in object_descriptors.sources(PROFILE):
             embeddings.encode(source, part)
     encoded, really = [], embeddings._of_images
     monkeypatch.setattr(
         embeddings, "_of_images", lambda encoder, *given: encoded.append(encoder) or really(encoder, *given)
     )
     list(object_descriptors.described(PROFILE, splits))
-    assert {type(encoder).__name__ for encoder in encoded} == {"BoxEncoder"}
+    assert {type(encoder).__name__ for encoder in encoded} == {"BoxesOfMaps"}
 
 
 def test_encoders_without_weights_are_left_out_and_named_but_not_the_first(monkeypatch, tmp_path, capsys):
@@ -91,7 +91,7 @@ def test_encoders_without_weights_are_left_out_and_named_but_not_the_first(monke
     assert "squeezenet1_1 is left out: the weights of squeezenet1_1" in capsys.readouterr().out
     first = replace(PROFILE, object_encoders=("squeezenet1_1",), detectors=())
     with pytest.raises(FileNotFoundError, match="the weights of squeezenet1_1"):
-        object_descriptors.sources(first, "test")
+        object_descriptors.sources(first)
 
 
 def _no_network(*_: object, **__: object) -> None:

@@ -41,6 +41,15 @@ def in_whole_picture(boxes: np.ndarray, picture: np.ndarray, size: int) -> np.nd
     return boxes * np.array([1, *[size / max(picture)] * 4])
 
 
+def squares(levels: dict[str, Tensor], size: int) -> ImageList:
+    """What the part behind the backbone is told of n pictures beside their maps: n squares of this size.
+
+    Their pixels are not asked for any more, and are not there.
+    """
+    maps = next(iter(levels.values()))
+    return ImageList(maps.new_zeros(1).expand(len(maps), 3, size, size), [(size, size)] * len(maps))
+
+
 class BoxEncoder(OfDetector):
     """From pictures to four descriptors side by side, see `one`, from one run of the detector.
 
@@ -80,25 +89,25 @@ class BoxEncoder(OfDetector):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(n, dim) vectors of (n, 3, size, size) uint8 pixels."""
-        scaled = image.scaled(pixels, self.mean, self.deviation)
-        levels = self.backbone(scaled)
-        of_each = [
-            {level: maps[row : row + 1].contiguous() for level, maps in levels.items()}
-            for row in range(len(pixels))
-        ]
-        return torch.stack(
-            [self._described(row, maps) for row, maps in zip(scaled.split(1), of_each, strict=True)]
-        )
+        return self.described(self.backbone(image.scaled(pixels, self.mean, self.deviation)))
 
-    def _described(self, scaled: Tensor, maps: dict[str, Tensor]) -> Tensor:
-        sides = [(self.size, self.size)]
-        proposals, _ = self.proposals(ImageList(scaled, sides), maps)
-        ((found,), _) = self.boxes(maps, proposals, sides)
+    def described(self, levels: dict[str, Tensor]) -> Tensor:
+        """(n, dim) vectors of the backbone's maps of n pictures, (n, channels, h, w) each."""
+        n = len(next(iter(levels.values())))
+        of_each = [
+            {level: maps[row : row + 1].contiguous() for level, maps in levels.items()} for row in range(n)
+        ]
+        return torch.stack([self._of_one(maps) for maps in of_each])
+
+    def _of_one(self, maps: dict[str, Tensor]) -> Tensor:
+        listed = squares(maps, self.size)
+        proposals, _ = self.proposals(listed, maps)
+        ((found,), _) = self.boxes(maps, proposals, listed.image_sizes)
         sure = found["scores"] >= SURE
         boxes, scores, labels = (found[key][sure] for key in ("boxes", "scores", "labels"))
         if not len(boxes):
-            return scaled.new_zeros(self.dim)
-        features = self.boxes.box_head(self.boxes.box_roi_pool(maps, [boxes], sides))
+            return listed.tensors.new_zeros(self.dim)
+        features = self.boxes.box_head(self.boxes.box_roi_pool(maps, [boxes], listed.image_sizes))
         weighted = (scores[:, None] * features).sum(dim=0) / scores.sum()
         counts = torch.bincount(labels - 1, minlength=self.n_categories)
         return torch.cat([features.mean(dim=0), weighted, features.amax(dim=0), counts])

@@ -64,7 +64,8 @@ class OfDetector(nn.Module):
 
     def settings(self) -> dict[str, object]:
         """Everything that decides the vectors, for the cache's key; nothing that does not."""
-        code = dict.fromkeys((image.__name__, __name__, type(self).__module__))
+        kinds = [kind for kind in reversed(type(self).mro()) if issubclass(kind, OfDetector)]
+        code = dict.fromkeys((image.__name__, *(kind.__module__ for kind in kinds)))
         return {
             "encoder": self.name,
             "descriptor": self.descriptor,

@@ -26,7 +26,7 @@ from m5utils.encoders.image import ImageEncoder
 
 WIDTH, HIDDEN = 128, 256  # channels of the joined map, numbers of a box
 ANCHORS = (1 / 16, 1 / 8, 1 / 4, 1 / 2)  # sides, as parts of the picture's
-PROPOSALS = 200
+PROPOSALS = 100
 
 
 class DetectorMaps(nn.Module):
@@ -155,6 +155,27 @@ class RoIAlignAsProducts(MultiScaleRoIAlign):
         cells = torch.arange(n_cells, device=start.device)
         hats = (1 - (places.clamp(0, n_cells - 1)[..., None] - cells).abs()).clamp(min=0)
         return (hats * (places <= n_cells)[..., None]).unflatten(1, (-1, self.sampling_ratio)).mean(2)
+
+
+class BoxesOfMaps(boxes.BoxEncoder):
+    """The descriptors of a `BoxEncoder`, from the cached maps that its detector was trained on.
+
+    Attributes:
+        source: The encoder that makes the maps.
+    """
+
+    def __init__(self, source: DetectorMaps, detector: FasterRCNN) -> None:
+        """Take a detector that `detection.fit` has trained on maps of `source`."""
+        super().__init__(f"Faster R-CNN on {source.encoder.name}", source.encoder.size, detector)
+        self.source = source
+
+    def forward(self, values: Tensor) -> Tensor:
+        """(n, dim) vectors of the rows that `source` made."""
+        return self.described(self.backbone.joined(*self.source.unflattened(values)))
+
+    def settings(self) -> dict[str, object]:
+        """The detector's, and that its maps were rounded to float16."""
+        return super().settings() | {"maps": str(self.source.dtype)}
 
 
 def untrained(encoder: ImageEncoder, n_categories: int) -> FasterRCNN:

@@ -46,14 +46,31 @@ def test_statistics_and_size_are_the_encoders(encoder):
     assert (transform.min_size, transform.max_size) == ((SIZE,), SIZE)
 
 
-def test_it_is_a_detector_for_box_features(encoder):
+@pytest.fixture
+def sure(encoder):
+    """An untrained detector that is sure of something."""
     torch.manual_seed(0)
     net = frozen_detector.untrained(encoder, 3)
-    torch.nn.init.normal_(net.roi_heads.box_predictor.cls_score.weight, std=1.0)  # sure of something
-    described = boxes.BoxEncoder("frozen", SIZE, net.eval())
+    torch.nn.init.normal_(net.roi_heads.box_predictor.cls_score.weight, std=1.0)
+    return net.eval()
+
+
+def test_it_is_a_detector_for_box_features(sure):
+    described = boxes.BoxEncoder("frozen", SIZE, sure)
     pixels = torch.stack([described.preprocess(picture(width)) for width in (50, 64)])
     assert described.dim == 3 * frozen_detector.HIDDEN + 3
     assert described(pixels).shape == (2, described.dim)
+
+
+def test_boxes_of_cached_maps_are_those_of_the_picture(encoder, sure, monkeypatch):
+    monkeypatch.setattr(frozen_detector.DetectorMaps, "dtype", torch.float32)  # or near ties may turn over
+    of_maps = frozen_detector.BoxesOfMaps(frozen_detector.DetectorMaps(encoder), sure)
+    of_pixels = boxes.BoxEncoder("frozen", SIZE, sure)
+    pixels = torch.stack([of_pixels.preprocess(picture(width)) for width in (50, 64, 90)])
+    expected, found = of_pixels(pixels), of_maps(of_maps.source(pixels))
+    assert expected.any(dim=1).all()
+    torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
+    assert of_maps.settings() != of_pixels.settings()
 
 
 def test_boxes_follow_the_picture_into_the_square():
