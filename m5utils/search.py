@@ -16,10 +16,10 @@ from m5utils import products
 DISTANCES = ("cosine", "euclidean")
 
 # One block of scores (8 MB) and its gallery rows are all the memory that exact search needs.
-GALLERY_BLOCK = 4096
-QUERY_BLOCK = 512
+GALLERY_BLOCK = 8192
+QUERY_BLOCK = 256
 # `nearest` first looks at the best score of every run of this many gallery items.
-RUN = 32
+RUN = 64
 
 
 @torch.no_grad()

@@ -20,6 +20,12 @@ def splits(tmp_path_factory):
     return coco_retrieval.load(root)
 
 
+@pytest.fixture(autouse=True)
+def few_at_a_time(monkeypatch):
+    """Batches are always full ones: of 32, most of it would be made for nothing."""
+    monkeypatch.setattr(embeddings, "BATCH", 4)
+
+
 @pytest.fixture
 def small(monkeypatch):
     monkeypatch.setattr(object_descriptors, "SIZE", 64)

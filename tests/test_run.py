@@ -283,7 +283,7 @@ def test_encoding_takes_captions_with_their_images_and_passes_over_data_that_is_
     monkeypatch.setattr(bert, "bert_encoder", lambda name: name)
     monkeypatch.setattr(embeddings, "plain_sources", lambda _: ["plain"])
     monkeypatch.setattr(coco_retrieval, "for_profile", lambda _: {"test": "pictures"})
-    monkeypatch.setattr(object_descriptors, "sources", lambda _, split: [f"frozen for {split}"])
+    monkeypatch.setattr(object_descriptors, "sources", lambda _: ["frozen"])
     texts, images = [], []
     monkeypatch.setattr(embeddings, "encode_texts", lambda *given: texts.append(given) or given[1])
     done = SimpleNamespace(kept=[0], bad={})
@@ -291,7 +291,7 @@ def test_encoding_takes_captions_with_their_images_and_passes_over_data_that_is_
     job.encode("demo", part=1, parts=2)
     assert texts == [("minilm", shown.captions, (1, 2))]
     how = {"on_bad_image": "skip", "part": (1, 2)}
-    assert images == [("plain", shown, how), ("frozen for test", "pictures", how)]
+    assert images == [("plain", shown, how), ("frozen", "pictures", how)]
     said = capsys.readouterr().out
     assert "mit_split: not encoded: M5_MIT_SPLIT is not set" in said
     assert "captions/train, minilm, part 1/2: 2 captions" in said
