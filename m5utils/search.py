@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
+import numba
 import numpy as np
 import torch
 from torch import Tensor
@@ -18,8 +19,9 @@ DISTANCES = ("cosine", "euclidean")
 # One block of scores (8 MB) and its gallery rows are all the memory that exact search needs.
 GALLERY_BLOCK = 8192
 QUERY_BLOCK = 256
-# `nearest` first looks at the best score of every run of this many gallery items.
-RUN = 64
+# Up to this many best items are kept by insertion, on a CPU; more, or on a GPU, by sorting the best runs of
+# this many items.
+INSERTED, RUN = 100, 64
 
 
 @torch.no_grad()
@@ -201,25 +203,72 @@ def _unsorted_values(keys: Tensor) -> Tensor:
 
 
 def _exact(query: Tensor, gallery: Tensor, k: int, distance: str) -> tuple[Tensor, Tensor]:
-    """Per block: the k runs of items with the best maxima hold the k best items; sort only those.
-
-    If an item of another run were among the k best, each of the k runs would hold a better one. That is
-    also true among ties, because runs and items are both ordered by (score, then lower index).
-    """
-    best = torch.full((len(query), k), torch.iinfo(torch.int64).min, device=query.device)
-    within = torch.arange(RUN, device=query.device)
+    """The k best of the blocks before, and what of the next block is better."""
+    on_cpu = query.device.type == "cpu" and k <= INSERTED
+    best = torch.full((len(query), k), -torch.inf, device=query.device)
+    ranking = torch.zeros(len(query), k, dtype=torch.int64, device=query.device)
+    keep = _insert if on_cpu else _merge
 
     def keep_best(first_item: int, first_query: int, block: Tensor) -> None:
-        in_runs = block.unflatten(1, (-1, RUN))  # (queries, runs, RUN): what is taken of it lies side by side
-        run_keys = _sortable(in_runs.amax(dim=2), torch.arange(in_runs.shape[1], device=block.device))
-        runs = _unsorted_index(run_keys.topk(min(k, in_runs.shape[1]), sorted=False).values)
-        taken = in_runs[torch.arange(len(block), device=block.device)[:, None], runs]
-        keys = _sortable(taken, first_item + RUN * runs[:, :, None] + within).flatten(1)
-        so_far = best[first_query : first_query + len(block)]
-        so_far.copy_(torch.cat([so_far, keys], dim=1).topk(k).values)
+        rows = slice(first_query, first_query + len(block))
+        so_far = best[rows], ranking[rows]
+        if on_cpu:
+            block, so_far = block.numpy(), tuple(each.numpy() for each in so_far)
+        keep(block, first_item, *so_far)
 
     _each_block(query, gallery, distance, keep_best)
-    return _unsorted_values(best), _unsorted_index(best)
+    return best, ranking
+
+
+@numba.njit(nogil=True, cache=True)
+def _insert(scores, first_item, best, ranking):  # noqa: ANN001, ANN202
+    """Put what is better than the last of the best so far in its place among them.
+
+    Items come in the order of their numbers: of equal scores the lower number stands first already.
+
+    Args:
+        scores: (n, n_items) of a block.
+        first_item: The number of its first item.
+        best: (n, k) scores, best first, that are changed; -inf where there are fewer yet.
+        ranking: (n, k) the numbers of their items.
+    """
+    last = best.shape[1] - 1
+    for row in range(len(scores)):
+        line, lowest = scores[row], best[row, last]
+        for first in range(0, len(line), RUN):
+            run, better = line[first : first + RUN], np.int32(0)
+            for score in run:  # most runs hold nothing better, and many are compared at once
+                better += np.int32(score > lowest)
+            if better == 0:
+                continue
+            for within, score in enumerate(run):
+                if score > lowest:
+                    place = last
+                    while place > 0 and best[row, place - 1] < score:
+                        best[row, place] = best[row, place - 1]
+                        ranking[row, place] = ranking[row, place - 1]
+                        place -= 1
+                    best[row, place], ranking[row, place] = score, first_item + first + within
+                    lowest = best[row, last]
+
+
+def _merge(scores: Tensor, first_item: int, best: Tensor, ranking: Tensor) -> None:
+    """The same as `_insert`, for many k and in operations that run on a GPU.
+
+    The k runs of items with the best maxima hold the k best items; only those are sorted. If an item of
+    another run were among the k best, each of the k runs would hold a better one. That is also true among
+    ties, because runs and items are both ordered by (score, then lower index).
+    """
+    k, device = best.shape[1], scores.device
+    in_runs = scores.unflatten(1, (-1, RUN))  # (queries, runs, RUN): what is taken of it lies side by side
+    run_keys = _sortable(in_runs.amax(dim=2), torch.arange(in_runs.shape[1], device=device))
+    runs = _unsorted_index(run_keys.topk(min(k, in_runs.shape[1]), sorted=False).values)
+    taken = in_runs[torch.arange(len(scores), device=device)[:, None], runs]
+    within = torch.arange(RUN, device=device)
+    keys = _sortable(taken, first_item + RUN * runs[:, :, None] + within).flatten(1)
+    keys = torch.cat([_sortable(best, ranking), keys], dim=1).topk(k).values
+    best.copy_(_unsorted_values(keys))
+    ranking.copy_(_unsorted_index(keys))
 
 
 def _rows(query: Tensor, gallery: Tensor, distance: str) -> tuple[np.ndarray, np.ndarray]:

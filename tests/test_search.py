@@ -93,10 +93,11 @@ def test_length_does_not_matter_to_cosine(query_power, gallery_power):
 
 @pytest.mark.parametrize("distance", search.DISTANCES)
 @pytest.mark.parametrize("n_gallery", [1, 31, 32, 33, 45, 46, 101, 200])
-@pytest.mark.parametrize("k", [1, 10, 200])
+@pytest.mark.parametrize(("k", "inserted"), [(1, 100), (10, 100), (10, 0), (200, 100)])
 @pytest.mark.usefixtures("small_blocks", "threads")
-def test_nearest_is_the_slow_loop_with_ties(n_gallery, k, distance):
+def test_nearest_is_the_slow_loop_with_ties(n_gallery, k, inserted, distance, monkeypatch):
     # 16 different rows at most: nearly every score is tied, within and across blocks
+    monkeypatch.setattr(search, "INSERTED", inserted)  # the two ways to keep the best ones
     query, gallery = signs(9, 4), signs(n_gallery, 4, seed=1)
     k = min(k, n_gallery)
     values, ranking = search.nearest(query, gallery, k, distance=distance)
