@@ -89,7 +89,7 @@ def execute(notebook: Path, changes: dict[str, object], folder: Path) -> Path:
 
     Papermill writes in place: until the end the copy is `NN.partial.ipynb`, and stays so if a cell fails.
     """
-    # Would be imported to check addresses of the web, and takes two seconds to build its grammar of them.
+    # papermill's jsonschema would import this to check web addresses: two seconds, for a grammar of them.
     sys.modules.setdefault("rfc3987_syntax", None)
     import papermill
 

@@ -75,7 +75,7 @@ def box_encoder(profile: Profile, name: str, train: ObjectImages) -> BoxEncoder:
     """A detector as an encoder: one of `detectors.DETECTORS`, or "trained" on these pictures."""
     if name != "trained":
         return _of_coco(name)
-    return BoxesOfMaps(maps_of(profile), trained_detector(profile, train))
+    return BoxesOfMaps(trained_detector(profile, train))
 
 
 def _of_coco(name: str) -> BoxEncoder:

@@ -74,7 +74,7 @@ def _fit(head: heads.Head, train: Pictures, rule: str, epochs: int, rate: float,
     """Train a head; the mean loss of every epoch."""
     device, n = runtime.device(), len(train.ids)
     head = head.to(device)
-    prepared = head.prepared(train.features.to(device))
+    features = train.features.to(device)
     n_batches = max(1, round(n / batch))
     optimizer = torch.optim.AdamW(head.parameters(), lr=rate, weight_decay=1e-2, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * n_batches)
@@ -84,7 +84,7 @@ def _fit(head: heads.Head, train: Pictures, rule: str, epochs: int, rate: float,
         for rows in torch.randperm(n).tensor_split(n_batches):
             counts = train.counts[rows.numpy()]
             alike = torch.from_numpy(object_tasks.answers(counts, counts, rule)).to(device)
-            value = triplet(head.project(prepared[rows.to(device)]), alike)
+            value = triplet(head(features[rows.to(device)]), alike)  # all prepared at once: twice the memory
             optimizer.zero_grad()
             value.backward()
             optimizer.step()

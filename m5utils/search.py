@@ -19,9 +19,10 @@ DISTANCES = ("cosine", "euclidean")
 # One block of scores (8 MB) and its gallery rows are all the memory that exact search needs.
 GALLERY_BLOCK = 8192
 QUERY_BLOCK = 256
-# Up to this many best items are kept by insertion, on a CPU; more, or on a GPU, by sorting the best runs of
-# this many items.
-INSERTED, RUN = 100, 64
+# Items that are looked at together: most runs hold nothing that is better than the best so far.
+RUN = 64
+# On a CPU, up to this many best items are kept by insertion; more of them, or on a GPU, by sorting.
+INSERTED = 100
 
 
 @torch.no_grad()
@@ -204,17 +205,17 @@ def _unsorted_values(keys: Tensor) -> Tensor:
 
 def _exact(query: Tensor, gallery: Tensor, k: int, distance: str) -> tuple[Tensor, Tensor]:
     """The k best of the blocks before, and what of the next block is better."""
-    on_cpu = query.device.type == "cpu" and k <= INSERTED
     best = torch.full((len(query), k), -torch.inf, device=query.device)
     ranking = torch.zeros(len(query), k, dtype=torch.int64, device=query.device)
-    keep = _insert if on_cpu else _merge
+    insert = query.device.type == "cpu" and k <= INSERTED
 
     def keep_best(first_item: int, first_query: int, block: Tensor) -> None:
         rows = slice(first_query, first_query + len(block))
         so_far = best[rows], ranking[rows]
-        if on_cpu:
-            block, so_far = block.numpy(), tuple(each.numpy() for each in so_far)
-        keep(block, first_item, *so_far)
+        if insert:
+            _insert(block.numpy(), first_item, *(each.numpy() for each in so_far))
+        else:
+            _merge(block, first_item, *so_far)
 
     _each_block(query, gallery, distance, keep_best)
     return best, ranking

@@ -313,6 +313,14 @@ def test_bootstrap_interval_is_that_of_the_normal_approximation():
     )
 
 
+@pytest.mark.parametrize("at_once", [1, 50, 130])
+def test_how_many_are_drawn_at_once_changes_no_bit(at_once, monkeypatch):
+    values, groups = np.random.default_rng(0).random(50), np.arange(50) // 2
+    whole = [metrics.bootstrap_interval(values, 101, 0, by) for by in (None, groups)]
+    monkeypatch.setattr(metrics, "DRAWN_AT_ONCE", at_once)
+    assert [metrics.bootstrap_interval(values, 101, 0, by) for by in (None, groups)] == whole
+
+
 def test_bootstrap_repeats_with_its_seed():
     values = np.random.default_rng(1).random(50)
     assert metrics.bootstrap_interval(values, 200, seed=3) == metrics.bootstrap_interval(values, 200, seed=3)

@@ -164,18 +164,15 @@ class BoxesOfMaps(boxes.BoxEncoder):
         source: The encoder that makes the maps.
     """
 
-    def __init__(self, source: DetectorMaps, detector: FasterRCNN) -> None:
-        """Take a detector that `detection.fit` has trained on maps of `source`."""
-        super().__init__(f"Faster R-CNN on {source.encoder.name}", source.encoder.size, detector)
-        self.source = source
+    def __init__(self, detector: FasterRCNN) -> None:
+        """Take a detector that `detection.fit` has trained."""
+        encoder = detector.backbone.encoder
+        super().__init__(f"Faster R-CNN on {encoder.name}", encoder.size, detector)
+        self.source = DetectorMaps(encoder)
 
     def forward(self, values: Tensor) -> Tensor:
         """(n, dim) vectors of the rows that `source` made."""
         return self.described(self.backbone.joined(*self.source.unflattened(values)))
-
-    def settings(self) -> dict[str, object]:
-        """The detector's, and that its maps were rounded to float16."""
-        return super().settings() | {"maps": str(self.source.dtype)}
 
 
 def untrained(encoder: ImageEncoder, n_categories: int) -> FasterRCNN:

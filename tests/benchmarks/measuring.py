@@ -6,7 +6,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# Left times right transposed into an output that is there. The faster one (it depends on the machine) is the
+# bare matrix product that ours is compared with, and whose rate makes a floor of multiply-adds.
+PRODUCTS: dict[str, Callable[[Tensor, Tensor, Tensor], object]] = {
+    "product_torch": lambda left, right, out: torch.mm(left, right.T, out=out),
+    "product_numpy": lambda left, right, out: np.matmul(left.numpy(), right.numpy().T, out=out.numpy()),
+}
 
 
 def interleaved(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
@@ -18,6 +30,17 @@ def interleaved(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str
             call()
             seconds[name] = min(seconds[name], time.perf_counter() - started)
     return seconds
+
+
+def bare_products(left: Tensor, right: Tensor) -> dict[str, Callable[[], object]]:
+    """The products of these, (n, dim) and (m, dim), as calls for `interleaved`, each into the same output."""
+    out = torch.empty(len(left), len(right))
+    return {name: partial(multiply, left, right, out) for name, multiply in PRODUCTS.items()}
+
+
+def fastest_product(seconds: dict[str, float]) -> float:
+    """The seconds of the faster one."""
+    return min(seconds[name] for name in PRODUCTS)
 
 
 @contextmanager

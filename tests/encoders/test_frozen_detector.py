@@ -6,7 +6,8 @@ import torch
 from PIL import Image
 from torchvision.ops import MultiScaleRoIAlign
 
-from m5utils.encoders import boxes, frozen_detector, image
+from m5utils import paths
+from m5utils.encoders import boxes, detectors, frozen_detector, image
 
 SIZE = 64
 
@@ -62,15 +63,19 @@ def test_it_is_a_detector_for_box_features(sure):
     assert described(pixels).shape == (2, described.dim)
 
 
-def test_boxes_of_cached_maps_are_those_of_the_picture(encoder, sure, monkeypatch):
+def test_boxes_of_cached_maps_are_those_of_the_picture(sure, monkeypatch):
     monkeypatch.setattr(frozen_detector.DetectorMaps, "dtype", torch.float32)  # or near ties may turn over
-    of_maps = frozen_detector.BoxesOfMaps(frozen_detector.DetectorMaps(encoder), sure)
+    of_maps = frozen_detector.BoxesOfMaps(sure)
     of_pixels = boxes.BoxEncoder("frozen", SIZE, sure)
     pixels = torch.stack([of_pixels.preprocess(picture(width)) for width in (50, 64, 90)])
     expected, found = of_pixels(pixels), of_maps(of_maps.source(pixels))
     assert expected.any(dim=1).all()
     torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
-    assert of_maps.settings() != of_pixels.settings()
+
+
+def test_the_code_of_everything_a_box_goes_through_names_its_descriptors(sure):
+    passed = paths.code_key(image, detectors, boxes, frozen_detector)
+    assert frozen_detector.BoxesOfMaps(sure).settings()["code"] == passed
 
 
 def test_boxes_follow_the_picture_into_the_square():
