@@ -230,13 +230,17 @@ def panel(
     """One row per query: the query, then its first answers, framed (solid green: right, dashed red: wrong).
 
     Args:
-        queries: A picture and its caption each, or a text alone, which stands in an empty box.
+        queries: A picture and its caption (of any number of lines) each, or a text alone, which stands in an
+            empty box.
         answers: For every query its answers, best first: picture, caption, is it right.
     """
     with style():
         columns = 1 + max(len(row) for row in answers)
         side = PAGE / columns
-        figure, axes = grid(columns, len(queries), PAGE, (side + 0.22) * len(queries))
+        captions = [name for found in answers for _, name, _ in found]
+        captions += [query[1] for query in queries if not isinstance(query, str)]
+        above = 0.1 + LINE * max(1 + caption.count("\n") for caption in captions)
+        figure, axes = grid(columns, len(queries), PAGE, (side + above) * len(queries))
         for axis in axes.flat:
             axis.axis("off")
         for row, (query, found) in enumerate(zip(queries, answers, strict=True)):
@@ -268,8 +272,9 @@ def _framed(axis: plt.Axes, picture: Image.Image, caption: str, is_right: bool) 
     axis.set_title(caption, fontsize=7, color=colour)
     axis.axis("on")
     axis.set(xticks=[], yticks=[])
-    for spine in axis.spines.values():
-        spine.set(visible=True, color=colour, linewidth=2.2, linestyle="-" if is_right else (0, (2, 1)))
+    line = "-" if is_right else (0, (2, 1))
+    for spine in axis.spines.values():  # a spine's own caps would fill the gaps between dashes
+        spine.set(visible=True, color=colour, linewidth=2.2, linestyle=line, capstyle="butt")
 
 
 def gallery(pictures: dict[str, Sequence[Image.Image]]) -> Figure:

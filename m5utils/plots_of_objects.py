@@ -33,12 +33,12 @@ def with_boxes(picture: Image.Image, boxes: np.ndarray) -> Image.Image:
     return drawn
 
 
-def said(listed: ObjectImages, row: int, most: int = 3) -> str:
-    """What is in a picture, such as "2 dog, 1 person", the most frequent first."""
+def said(listed: ObjectImages, row: int, most: int = 2) -> str:
+    """What is in a picture, a line each, such as "2 dog" and "1 person", the most frequent first."""
     counts = listed.counts[row]
     order = np.argsort(-counts, kind="stable")[: int((counts > 0).sum())]
     words = [f"{counts[place]} {listed.categories[place]}" for place in order]
-    return ", ".join(words[:most]) + (" …" if len(words) > most else "")
+    return "\n".join(words[:most]) + (" …" if len(words) > most else "")
 
 
 def answers(
@@ -61,7 +61,7 @@ def answers(
     """
 
     def shown(listed: ObjectImages, row: int) -> tuple[Image.Image, str]:
-        return with_boxes(read(listed.paths()[row]), listed.boxes[row]), said(listed, row, most=1)
+        return with_boxes(read(listed.paths()[row]), listed.boxes[row]), said(listed, row)
 
     queries = [shown(query, row) for row in rows]
     found = [
