@@ -1,10 +1,10 @@
-# make setup | run | test | bench | lock | clean: each does everything it needs, from a fresh clone.
+# make setup | run | site | test | bench | lock | clean: each does everything it needs, from a fresh clone.
 # Needs: Python >= 3.11, a C++ compiler, and network to the Python registry (the first time only).
 PYTHON ?= python3
 PROFILE ?= demo
 BIN := .venv/bin
 
-.PHONY: setup run test bench lock clean
+.PHONY: setup run site test bench lock clean
 
 setup: .venv/.ready
 
@@ -23,6 +23,10 @@ setup: .venv/.ready
 # All notebooks, what is stale of them: figures/$(PROFILE), report/generated/$(PROFILE).
 run: setup
 	$(BIN)/m5 run --profile $(PROFILE)
+
+# The executed notebooks as web pages, an index and the explorer: build/site, one folder that can be sent on.
+site: run
+	$(BIN)/m5 site --profile $(PROFILE)
 
 # Fast first, in two processes; the slow part runs every notebook on the drawn world twice. Ends with what was checked.
 test: setup

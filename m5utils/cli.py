@@ -2,6 +2,7 @@
 
 import re
 import sys
+import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated
@@ -65,6 +66,34 @@ def encode(
         if not 1 <= part <= parts:
             raise ValueError(f"--shard {shard}: expected i/n with 1 <= i <= n")
         job.encode(profile, part=part, parts=parts)
+
+
+@app.command()
+def explore(
+    profile: ProfileName = "demo",
+    show: Annotated[bool, typer.Option("--open/--no-open", help="Whether to open it in a browser.")] = True,
+) -> None:
+    """Write the page to look around in, build/site/explorer, and open it: maps, answers, typed captions.
+
+    It shows what notebooks 05, 07, 08 and 09 left, and needs no server and no network.
+    """
+    from m5utils import explorer, runtime
+
+    with _errors_in_one_line():
+        page = explorer.publish_site(runtime.profile(profile).name) / "index.html"
+    print(page)
+    if show and not webbrowser.open(page.as_uri()):
+        print("no browser here: open that file in one", file=sys.stderr)
+
+
+@app.command()
+def site(profile: ProfileName = "demo") -> None:
+    """Write build/site: the executed notebooks as web pages, an index of them, and the explorer."""
+    from m5utils import runtime
+    from m5utils import site as builder
+
+    with _errors_in_one_line():
+        print(builder.build(runtime.profile(profile).name) / "index.html")
 
 
 @app.command()

@@ -97,6 +97,7 @@ def execute(notebook: Path, changes: dict[str, object], folder: Path) -> Path:
     partial, whole = folder / f"{number}.partial.ipynb", folder / f"{number}.ipynb"
     partial.unlink(missing_ok=True)
     _use_own_kernel(folder / "jupyter")
+    os.environ["M5_EXECUTED_IN"] = str(folder)  # links in a notebook start from where it will lie
     papermill.execute_notebook(
         notebook,
         partial,

@@ -109,6 +109,22 @@ def published(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+@contextmanager
+def published_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `path`; on success it takes the place of `path`, old content and all.
+
+    For what can be made again: between the two renames there is no such folder.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".part", dir=path.parent) as place:
+        part = Path(place) / "new"
+        part.mkdir()
+        yield part
+        if path.exists():
+            path.replace(Path(place) / "old")
+        part.replace(path)
+
+
 def _sync_folder(folder: Path) -> None:
     """Ask the disk to remember a rename; a folder cannot be opened on every system."""
     if os.name == "posix":

@@ -19,6 +19,7 @@ BENCHMARKS = (
     "text",
     "encode",
     "objects",
+    "explorer",
 )  # bench_<name>.py, each with run() -> dict[str, float]
 # At least, or at most. A missed target is printed as such; a benchmark is a measurement, not a test.
 AT_LEAST = {
@@ -41,6 +42,13 @@ AT_MOST = {
     "train_heads/minutes_4_epochs_coco": 5,
     "coco_relevance/seconds": 5,
     "coco_relevance/extra_mb": 100,
+    "explorer_740k/seconds_to_make": 60,
+    "explorer_740k/extra_mb": 2000,
+    "explorer_740k/page_mb": 150,
+    "explorer_740k/seconds_until_ready": 4,
+    "explorer_740k/ms_per_redraw": 30,
+    "explorer_740k/ms_per_search": 100,
+    "explorer_740k/ms_per_word_search": 100,
 }
 
 
