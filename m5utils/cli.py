@@ -72,6 +72,9 @@ def encode(
 def explore(
     profile: ProfileName = "demo",
     show: Annotated[bool, typer.Option("--open/--no-open", help="Whether to open it in a browser.")] = True,
+    live: Annotated[
+        bool, typer.Option("--live", help="Ask BERT, or with a photograph; needs [explore].")
+    ] = False,
 ) -> None:
     """Write the page to look around in, build/site/explorer, and open it: maps, answers, typed captions.
 
@@ -79,6 +82,12 @@ def explore(
     """
     from m5utils import explorer, runtime
 
+    if live:
+        from m5utils import live as server
+
+        with _errors_in_one_line():
+            server.serve(profile, show=show)
+        return
     with _errors_in_one_line():
         page = explorer.publish_site(runtime.profile(profile).name) / "index.html"
     print(page)

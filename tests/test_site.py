@@ -21,7 +21,7 @@ def built(tmp_path, monkeypatch) -> Path:
     (paths.FIGURES / "demo").mkdir()
     Image.new("RGB", (2000, 500)).save(paths.FIGURES / "demo" / "01_a.png")
     for stem, text in {
-        "01_first": "# 01 · First <b>\n\n**Question.** Is $a_1 < b_2$ and `$HOME` so? → [next](02_second.ipynb)",
+        "01_first": "# 01 · First <b>\n\n**Question.** Is $a_1 < b_2$ or `$HOME`? [next](02_second.ipynb)",
         "02_second": "# 02 · Second",
         "03_third": "# 03 · Third",
     }.items():
