@@ -328,12 +328,27 @@ def test_a_page_says_what_is_missing(quiet, tmp_path, shown, methods, said):
     quiet.find_element("id", "canvas").send_keys("\n+")
 
 
-def test_a_file_that_is_away_is_named(browser, space, tmp_path):
-    page, shown, methods = space
-    folder = explorer.write(
-        tmp_path, "07", "t", shown, methods, {"PCA": (np.zeros((N, 2)), np.ones((5 * N, 2)))}
-    )
-    (folder / "method-1.js").unlink()
+@pytest.mark.parametrize("left", [None, 20], ids=["away", "cut off"])
+@pytest.mark.parametrize("name", ["method-1", "items", "map-0"])
+def test_a_file_that_is_not_whole_is_named(browser, space, tmp_path, name, left):
+    _, shown, methods = space
+    maps = {"PCA": (np.zeros((N, 2)), np.ones((5 * N, 2)))}
+    file = explorer.write(tmp_path, "07", "t", shown, methods, maps) / f"{name}.js"
+    content = file.read_text()
+    file.unlink()
+    if left:
+        file.write_text(content[:left])
     browsers.open_page(browser, tmp_path, "#item=3")
-    assert "space_07/method-1.js is not there" in browser.find_element("id", "missing").text
+    assert f"space_07/{name}.js is not there or not whole" in browser.find_element("id", "missing").text
     browsers.complaints(browser)
+
+
+def test_spaces_are_changed_without_a_reload(quiet, space):
+    show(quiet, space[0], "#space=07&item=3")
+    quiet.execute_script(
+        "document.getElementById('space').value = '05'; $('space').onchange({target: $('space')})"
+    )
+    quiet.execute_async_script("setTimeout(arguments[0], 500)")
+    assert quiet.execute_script("return [state.space, state.item, state.by]") == ["05", "", "frozen"]
+    legend = quiet.find_element("id", "legend").text.split()
+    assert legend == ["x", "y", "z"]

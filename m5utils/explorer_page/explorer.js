@@ -17,18 +17,21 @@ const hidden = new Set(); // colours that are switched off
 const timing = {}; // milliseconds, for who wants to know
 
 function put(name, value) {
-  waiting.get(name)?.(value);
-  waiting.delete(name);
+  const key = document.currentScript.dataset.key;
+  waiting.get(key)?.(value);
+  waiting.delete(key);
 }
 
-/** Load one of the scripts of a space; its name in the file is the name that is waited for. */
+/** Load one of the scripts of a space; whoever is called by put() is who asked for that very file. */
 function load(folder, name) {
   return new Promise((resolve, reject) => {
-    const script = document.createElement("script");
-    waiting.set(name, resolve);
-    script.onload = () => script.remove();
-    script.onerror = () => reject(new Error(`${folder ? folder + "/" : ""}${name}.js is not there or not whole`));
-    script.src = `${folder ? folder + "/" : ""}${name}.js`;
+    const script = document.createElement("script"), file = `${folder ? folder + "/" : ""}${name}.js`;
+    script.dataset.key = `${file} ${waiting.size} ${performance.now()}`;
+    waiting.set(script.dataset.key, resolve);
+    const missing = () => reject(new Error(`${file} is not there or not whole: run the notebook again.`));
+    script.onload = () => { if (waiting.delete(script.dataset.key)) missing(); script.remove(); };
+    script.onerror = missing;
+    script.src = file;
     document.head.append(script);
   });
 }
