@@ -1,10 +1,12 @@
-# make setup | run | site | test | bench | lock | clean: each does everything it needs, from a fresh clone.
+# make setup | run | report | site | test | bench | lock | clean: each does everything it needs, from a fresh clone.
 # Needs: Python >= 3.11, a C++ compiler, and network to the Python registry (the first time only).
 PYTHON ?= python3
 PROFILE ?= demo
 BIN := .venv/bin
 
-.PHONY: setup run site test bench lock clean
+PROFILE_RESULTS := $(if $(filter demo,$(PROFILE)),run)
+
+.PHONY: setup run report site test bench lock clean
 
 setup: .venv/.ready
 
@@ -23,6 +25,12 @@ setup: .venv/.ready
 # All notebooks, what is stale of them: figures/$(PROFILE), report/generated/$(PROFILE).
 run: setup
 	$(BIN)/m5 run --profile $(PROFILE)
+
+# The paper and the slides as PDF, build/report/$(PROFILE), from what was run; needs LaTeX, and says what to install.
+# PROFILE=lab: from the committed results. DIFF=<git revision>: also main_diff.pdf, what changed since then.
+# ALLOW_STALE=1: warn where results are stale, instead of stopping. The drawn world is run first.
+report: setup $(PROFILE_RESULTS)
+	$(BIN)/m5 report --profile $(PROFILE) $(if $(DIFF),--diff $(DIFF)) $(if $(ALLOW_STALE),--allow-stale)
 
 # The executed notebooks as web pages, an index and the explorer: build/site, one folder that can be sent on.
 site: run

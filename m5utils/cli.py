@@ -5,6 +5,7 @@ import sys
 import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -103,6 +104,49 @@ def site(profile: ProfileName = "demo") -> None:
 
     with _errors_in_one_line():
         print(builder.build(runtime.profile(profile).name) / "index.html")
+
+
+AllowStale = Annotated[
+    bool, typer.Option("--allow-stale", help="Warn where results are stale, instead of stopping.")
+]
+
+
+@app.command()
+def report(
+    profile: ProfileName = "demo",
+    allow_stale: AllowStale = False,
+    diff: Annotated[
+        str | None, typer.Option("--diff", help="A git revision to compare the paper with.")
+    ] = None,
+) -> None:
+    """Compile the paper and the slides, build/report/PROFILE/main.pdf and slides.pdf, from what was run."""
+    from m5utils import paper
+
+    with _errors_in_one_line():
+        for pdf in paper.build(("main", "slides"), profile, allow_stale, diff):
+            print(pdf)
+
+
+@app.command()
+def export(
+    overleaf: Annotated[Path | None, typer.Option(help="A zip of the paper and the slides to write.")] = None,
+    week: Annotated[int | None, typer.Option(help="4 or 5: the presentation of that week, as PDF.")] = None,
+    profile: ProfileName = "demo",
+    allow_stale: AllowStale = False,
+) -> None:
+    """Write a zip that Overleaf compiles as it is, or compile the presentation of a week."""
+    from m5utils import paper
+
+    with _errors_in_one_line():
+        if (overleaf is None) == (week is None):
+            raise ValueError("expected either --overleaf out.zip or --week 4|5")
+        if overleaf is not None:
+            paper.overleaf(overleaf.resolve(), profile, allow_stale)
+            print(overleaf)
+        elif week in (4, 5):
+            print(*paper.build([f"week{week}"], profile, allow_stale))
+        else:
+            raise ValueError(f"--week {week}: expected 4 or 5")
 
 
 @app.command()
