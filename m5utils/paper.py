@@ -1,4 +1,4 @@
-"""The report, the slides and their zip for Overleaf, from a profile's results, if they are what the code says.
+"""The report, the slides and their zip for Overleaf, from a profile's results, if these are up to date.
 
 Knows which notebooks' results are stale, and where the PDFs go. Must not know LaTeX's logs or a table's rows.
 """
