@@ -7,7 +7,7 @@ import pytest
 from torch import nn
 from typer.testing import CliRunner
 
-from m5utils import cli, doctor, embeddings, job, paths, run
+from m5utils import cli, doctor, embeddings, job, paper, paths, run
 from m5utils.datasets import demo_coco
 
 
@@ -41,9 +41,30 @@ def test_encode_takes_its_part(monkeypatch: pytest.MonkeyPatch):
     assert len(calls) == 1
 
 
+def test_report_and_export_hand_on_what_they_were_given(monkeypatch: pytest.MonkeyPatch):
+    calls = []
+    monkeypatch.setattr(paper, "build", lambda *given: calls.append(given) or [Path("a.pdf")])
+    monkeypatch.setattr(paper, "overleaf", lambda *given: calls.append(given))
+    assert m5("report", "--profile", "lab", "--allow-stale", "--diff", "HEAD~1") == (0, "a.pdf\n")
+    assert m5("report")[0] == m5("export", "--week", "4")[0] == 0
+    assert m5("export", "--overleaf", "out.zip", "--profile", "lab") == (0, "out.zip\n")
+    assert calls == [
+        (("main", "slides"), "lab", True, "HEAD~1"),
+        (("main", "slides"), "demo", False, None),
+        (["week4"], "demo", False),
+        (Path("out.zip").resolve(), "lab", False),
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (("export",), "expected either --overleaf out.zip or --week 4|5"),
+        (
+            ("export", "--week", "4", "--overleaf", "a.zip"),
+            "expected either --overleaf out.zip or --week 4|5",
+        ),
+        (("export", "--week", "3"), "--week 3: expected 4 or 5"),
         (("run", "99"), "there is no notebook 99"),
         (("run", "--profile", "moon"), "expected a profile out of demo, lab, course; got 'moon'"),
         (("doctor", "--profile", "moon"), "expected a profile out of"),

