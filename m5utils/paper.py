@@ -57,9 +57,7 @@ def build(
             shutil.copyfile(work / f"{document}.pdf", part)
         made.append(folder / f"{document}.pdf")
     if "main" in documents and (latex.page_of(work / "main.aux", "text-ends") or 0) > PAGES:
-        _say(
-            f"main: its text ends after page {PAGES}, which is the most the course takes (without references)"
-        )
+        _say(f"main: its text ends after page {PAGES}, the most that the course takes without references")
     return made
 
 
@@ -82,11 +80,8 @@ def zipped(folder: Path) -> bytes:
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for file in sorted(path for path in folder.rglob("*") if path.is_file()):
             entry = zipfile.ZipInfo(file.relative_to(folder).as_posix(), FIRST_DAY)
-            entry.compress_type, entry.create_system, entry.external_attr = (
-                zipfile.ZIP_DEFLATED,
-                3,
-                0o644 << 16,
-            )
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.create_system, entry.external_attr = 3, 0o644 << 16  # as on Unix, on every system
             archive.writestr(entry, file.read_bytes(), compresslevel=9)
     return stream.getvalue()
 
@@ -99,7 +94,7 @@ def prepare(documents: Iterable[str], profile_name: str, allow_stale: bool, fold
     profile = runtime.profile(profile_name)
     known = manuscript.numbers(profile.name)
     used = manuscript.uses(documents, paths.GENERATED.parent)
-    made = _own_tables(known, profile)
+    made = _own_tables(used, known, profile)
     manuscript.check(used, profile.name, known, made)
     _refuse_stale(stale(profile), profile.name, allow_stale)
     for name, text in made.items():
@@ -116,15 +111,20 @@ def prepare(documents: Iterable[str], profile_name: str, allow_stale: bool, fold
         _say(f"figures that no document uses: {', '.join(orphans)}")
 
 
-def _own_tables(known: dict[str, float], profile: runtime.Profile) -> dict[str, str]:
-    """The tables and method cards that no notebook writes, by name."""
+def _own_tables(used: manuscript.Uses, known: dict[str, float], profile: runtime.Profile) -> dict[str, str]:
+    """The tables and method cards that are used and that no notebook writes, by name."""
     record = manuscript.provenance("09", profile.name)
     captions = record["inputs"]["parameters"].get("eval_split") if record else None
     splits = {"scenes": profile.evaluation_split, "captions": captions or "test"}
-    made = report_tables.tables(known, splits, profile.seeds)
+    made = {
+        name: report_tables.table(name, known, splits, profile.seeds)
+        for name in used.tables
+        if name in report_tables.NAMES
+    }
     for number, notebook in run.notebooks().items():
-        if number not in ("01", "12"):
-            made[f"card_{number}"] = manuscript.printable(report_tables.card(notebook))
+        card = report_tables.card(notebook) if f"card_{number}" in used.tables else None
+        if card is not None:
+            made[f"card_{number}"] = manuscript.printable(card)
     return made
 
 

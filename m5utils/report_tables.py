@@ -11,7 +11,7 @@ import pandas as pd
 
 from m5utils import report
 
-# The rows of each table: what the reader sees, and where its numbers stand. Settings are no rows.
+# The rows: what the reader sees, and where its numbers stand. Settings are no rows.
 SCENES = {
     "frozen": "02/frozen",
     "frozen, expanded": "02/expanded",
@@ -51,15 +51,17 @@ CAPTIONS = {
     "with tf-idf, three pairs of heads": "09/bert_tfidf_three",
 }
 # The columns: what the reader sees, and the end of the key.
-OF_SCENES = {"MAP": "map", "P@1": "precision@1", "P@5": "precision@5"}
-OF_OBJECTS = {rule: f"{rule}_full/map" for rule in ("selection", "aggregation", "weighted")}
-OF_CAPTIONS = {
+BY_CLASS = {"MAP": "map", "P@1": "precision@1", "P@5": "precision@5"}
+BY_RULE = {rule: f"{rule}_full/map" for rule in ("selection", "aggregation", "weighted")}
+BOTH_WAYS = {
     f"{short} R@{k}": f"{way}/recall@{k}"
     for short, way in (("I2T", "image_to_text"), ("T2I", "text_to_image"))
     for k in (1, 10)
 }
-# The rows of a week's presentation, by the table's name: those of one notebook beside what came before.
-SCENES_OF = {
+# The tables: the paper's, and one per notebook for a week's presentation.
+OF_OBJECTS = {"report_objects": OBJECTS}
+OF_SCENES = {
+    "report_scenes": SCENES,
     "slides_02": {
         "frozen": "02/frozen",
         "frozen, whitened": "02/whitened",
@@ -70,7 +72,8 @@ SCENES_OF = {
     "slides_03": {name: SCENES[name] for name in ("frozen", "siamese, head", "siamese, fine-tuned")},
     "slides_04": {name: key for name, key in SCENES.items() if key[:2] == "04" or name == "frozen"},
 }
-CAPTIONS_OF = {
+OF_CAPTIONS = {
+    "report_captions": CAPTIONS,
     "slides_07": {name: key for name, key in CAPTIONS.items() if key[:2] == "07"},
     "slides_08": {name: key for name, key in CAPTIONS.items() if key[:2] == "08"}
     | {
@@ -80,20 +83,22 @@ CAPTIONS_OF = {
     },
     "slides_09": {name: key for name, key in CAPTIONS.items() if key[:2] == "09"},
 }
+NAMES = (*OF_OBJECTS, *OF_SCENES, *OF_CAPTIONS)
 CODE = re.compile(r"(`[^`]*`|\$[^$]*\$)")
 STYLES = {"**": "textbf", "*": "emph"}
 
 
-def tables(numbers: dict[str, float], splits: dict[str, str], seeds: int) -> dict[str, str]:
-    r"""Every table by its file's name, as LaTeX to \input.
+def table(name: str, numbers: dict[str, float], splits: dict[str, str], seeds: int) -> str:
+    r"""One of `NAMES` as LaTeX to \input.
 
     Args:
+        name: Which table.
         numbers: The results, by notebook and key (`04/triplet/map`).
         splits: The split whose queries are reported on, of "scenes" and of "captions".
         seeds: Repetitions of what is trained.
 
     Raises:
-        ValueError: If a number of a row is not there.
+        ValueError: If a number of the table is not there.
     """
 
     def count(key: str) -> str:
@@ -102,27 +107,27 @@ def tables(numbers: dict[str, float], splits: dict[str, str], seeds: int) -> dic
     about = f"Percent: mean over {seeds} seeds where something is trained"
     interval = "± standard deviation over seeds [95 % interval over queries]"
     order = "Rows stand in the order of their validation score, by which the one in bold is first"
-    scenes = (
-        f"Scenes, MIT_split: {count('02/n_query')} queries ({splits['scenes']}), gallery of "
-        f"{count('02/n_gallery')} (train), {count('01/n_class')} classes. {about} {interval}. {order}."
-    )
-    objects = (
-        "Objects: MAP by each rule (columns) of triplet heads trained by each rule (rows). "
-        f"{count('06/n_query')} queries of COCO (test), gallery of {count('06/n_gallery')}, which lies in "
-        f"the training set. Percent: mean over the queries that have an answer and over {seeds} seeds [95 % "
-        "interval over queries]. Best of a column in bold."
-    )
-    captions = (
-        f"Photographs and captions: all {count('09/n_query')} images and {count('09/n_gallery')} captions "
-        f"({splits['captions']}) are queries, and each other's gallery; {count('09/n_train')} images to "
+    if name in OF_OBJECTS:
+        caption = (
+            "Objects: MAP by each rule (columns) of triplet heads trained by each rule (rows). "
+            f"{count('06/n_query')} queries of COCO (test), gallery of {count('06/n_gallery')}, which lies in "
+            "the training set. Percent: mean over the queries that have an answer and over "
+            f"{seeds} seeds [95 % interval over queries]. Best of a column in bold."
+        )
+        return _table(_by_column(numbers, OF_OBJECTS[name], BY_RULE), caption, name)
+    if name in OF_SCENES:
+        caption = (
+            f"Scenes, MIT_split: {count('02/n_query')} queries ({splits['scenes']}), gallery of "
+            f"{count('02/n_gallery')} (train), {count('01/n_class')} classes. {about} {interval}. {order}."
+        )
+        return _table(_by_validation(numbers, OF_SCENES[name], BY_CLASS, "map"), caption, name)
+    first = next(iter(OF_CAPTIONS[name].values()))[:2]
+    caption = (
+        f"Photographs and captions: all {count('07/n_query')} images and {count('07/n_gallery')} captions "
+        f"({splits['captions']}) are queries, and each other's gallery; {count(f'{first}/n_train')} images to "
         f"train on. {about} (A and B: one) {interval}. {order}: R@1, 5 and 10 both ways, added, at most 600."
     )
-    made = {"report_objects": _table(_by_column(numbers, OBJECTS, OF_OBJECTS), objects, "report_objects")}
-    for name, rows in {"report_scenes": SCENES, **SCENES_OF}.items():
-        made[name] = _table(_by_validation(numbers, rows, OF_SCENES, "map"), scenes, name)
-    for name, rows in {"report_captions": CAPTIONS, **CAPTIONS_OF}.items():
-        made[name] = _table(_by_validation(numbers, rows, OF_CAPTIONS, "recall_sum"), captions, name)
-    return made
+    return _table(_by_validation(numbers, OF_CAPTIONS[name], BOTH_WAYS, "recall_sum"), caption, name)
 
 
 def _by_validation(
@@ -193,18 +198,14 @@ def _table(frame: pd.DataFrame, caption: str, label: str) -> str:
 # --- method cards -----------------------------------------------------------------------------------------
 
 
-def card(notebook: Path) -> str:
-    """A notebook's method card, the table below "| method card |", as LaTeX.
-
-    Raises:
-        ValueError: If the notebook has none.
-    """
+def card(notebook: Path) -> str | None:
+    """A notebook's method card, the table below "| method card |", as LaTeX; None if it has none."""
     for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
         lines = "".join(cell["source"]).splitlines()
         start = next((place for place, line in enumerate(lines) if line.startswith("| method card |")), None)
         if cell["cell_type"] == "markdown" and start is not None:
             return _card(lines[start + 2 :])
-    raise ValueError(f"{notebook.name} has no method card: a table that starts with `| method card |`")
+    return None
 
 
 def _card(lines: list[str]) -> str:
