@@ -40,15 +40,15 @@ CAPTIONS = {
     "B, FastText, asked from the text": "08/deck_b_from_text",
     "A, BERT": "09/deck_a_bert",
     "B, BERT": "09/deck_b_bert",
-    "ours, mean of words": "07/step_6_info_nce",
-    "ours, attention over words": "07/words_attention",
-    "ours, words, two picture sizes": "07/fasttext_decay",
+    "ours, FastText, mean": "07/step_6_info_nce",
+    "ours, FastText, attention": "07/words_attention",
+    "ours, FastText, attention, two sizes, decay": "07/fasttext_decay",
     "ours, tf-idf": "09/tfidf",
     "ours, BERT, mean": "09/bert_mean",
     "ours, BERT, four poolings": "09/bert_all",
-    "the same, weight decay": "09/bert_all_decay",
-    "the same, three pairs of heads": "09/bert_all_three",
-    "with tf-idf, three pairs of heads": "09/bert_tfidf_three",
+    "ours, BERT, four poolings, decay": "09/bert_all_decay",
+    "ours, BERT, four poolings, decay, three pairs": "09/bert_all_three",
+    "ours, BERT and tf-idf, decay, three pairs": "09/bert_tfidf_three",
 }
 # The columns: what the reader sees, and the end of the key.
 BY_CLASS = {"MAP": "map", "P@1": "precision@1", "P@5": "precision@5"}
@@ -105,13 +105,14 @@ def table(name: str, numbers: dict[str, float], splits: dict[str, str], seeds: i
         return f"{_number(numbers, key):,}"
 
     about = f"Percent: mean over {seeds} seeds where something is trained"
-    interval = "± standard deviation over seeds [95 % interval over queries]"
+    spread = not name.startswith("slides_")  # a slide has no room for it
+    interval = f"{'± standard deviation over seeds ' if spread else ''}[95 % interval over queries]"
     order = "Rows stand in the order of their validation score, by which the one in bold is first"
     if name in OF_OBJECTS:
         caption = (
             "Objects: MAP by each rule (columns) of triplet heads trained by each rule (rows). "
-            f"{count('06/n_query')} queries of COCO (test), gallery of {count('06/n_gallery')}, which lies in "
-            "the training set. Percent: mean over the queries that have an answer and over "
+            f"{count('06/n_query')} queries of COCO (test), gallery of {count('06/n_gallery')}, which lies "
+            "in the training set. Percent: mean over the queries that have an answer and over "
             f"{seeds} seeds [95 % interval over queries]. Best of a column in bold."
         )
         return _table(_by_column(numbers, OF_OBJECTS[name], BY_RULE), caption, name)
@@ -120,25 +121,27 @@ def table(name: str, numbers: dict[str, float], splits: dict[str, str], seeds: i
             f"Scenes, MIT_split: {count('02/n_query')} queries ({splits['scenes']}), gallery of "
             f"{count('02/n_gallery')} (train), {count('01/n_class')} classes. {about} {interval}. {order}."
         )
-        return _table(_by_validation(numbers, OF_SCENES[name], BY_CLASS, "map"), caption, name)
+        return _table(_by_validation(numbers, OF_SCENES[name], BY_CLASS, "map", spread), caption, name)
     first = next(iter(OF_CAPTIONS[name].values()))[:2]
     caption = (
         f"Photographs and captions: all {count('07/n_query')} images and {count('07/n_gallery')} captions "
-        f"({splits['captions']}) are queries, and each other's gallery; {count(f'{first}/n_train')} images to "
-        f"train on. {about} (A and B: one) {interval}. {order}: R@1, 5 and 10 both ways, added, at most 600."
+        f"({splits['captions']}) are queries, and each other's gallery; {count(f'{first}/n_train')} images "
+        f"to train on. {about} (A and B: one) {interval}. {order}: R@1, 5, 10 both ways, added, at most 600."
     )
-    return _table(_by_validation(numbers, OF_CAPTIONS[name], BOTH_WAYS, "recall_sum"), caption, name)
+    return _table(_by_validation(numbers, OF_CAPTIONS[name], BOTH_WAYS, "recall_sum", spread), caption, name)
 
 
 def _by_validation(
-    numbers: dict[str, float], rows: dict[str, str], metrics: dict[str, str], by: str
+    numbers: dict[str, float], rows: dict[str, str], metrics: dict[str, str], by: str, spread: bool
 ) -> pd.DataFrame:
     """Cells as LaTeX, ordered by `<row>/validation/<by>`; the first row, which is chosen by it, is bold."""
     scores = {name: _number(numbers, f"{key}/validation/{by}") for name, key in rows.items()}
     lines = {}
     for name in sorted(rows, key=lambda name: -scores[name]):
         cells = {"method": name}
-        cells |= {shown: _cell(numbers, f"{rows[name]}/{metric}", True) for shown, metric in metrics.items()}
+        cells |= {
+            shown: _cell(numbers, f"{rows[name]}/{metric}", spread) for shown, metric in metrics.items()
+        }
         cells["validation"] = f"{100 * scores[name]:.1f}"
         lines[name] = cells if lines else {column: _bold(cell) for column, cell in cells.items()}
     return pd.DataFrame([*lines.values(), _chance(numbers, rows, metrics)]).fillna("")
@@ -162,9 +165,9 @@ def _chance(numbers: dict[str, float], rows: dict[str, str], metrics: dict[str, 
     return {"method": "chance"} | {shown: f"{100 * level:.1f}" for shown, level in levels.items()}
 
 
-def _cell(numbers: dict[str, float], key: str, with_std: bool) -> str:
+def _cell(numbers: dict[str, float], key: str, with_spread: bool) -> str:
     mean, std, low, high = (100 * _number(numbers, key + what) for what in ("", "/std", "/low", "/high"))
-    spread = rf" $\pm$ {std:.1f}" if with_std else ""
+    spread = rf" $\pm$ {std:.1f}" if with_spread else ""
     return f"{mean:.1f}{spread} [{low:.1f}, {high:.1f}]"
 
 
