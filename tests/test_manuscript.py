@@ -169,7 +169,7 @@ def typed_numbers(text: str, values: set[str]) -> list[str]:
     text = text.partition(r"\begin{document}")[2] or text
     for pattern in NOT_TYPED:
         text = re.sub(pattern, " ", text, flags=re.DOTALL)
-    found = re.findall(r"(?<![\w.])\d+(?:[.,]\d+)*", text)
+    found = re.findall(r"(?<![\w.@])\d+(?:[.,]\d+)*", text)
     return [number for number in found if number.replace(",", "") in values]
 
 
@@ -184,7 +184,7 @@ def test_no_number_is_typed_where_a_key_exists():
 
 def test_a_typed_number_is_seen():
     values = {"98.9", "1881", "404"}
-    assert typed_numbers(r"MAP is 98.9\,\% of 1,881 and \result{12/a} % 404", values) == ["98.9", "1,881"]
+    assert typed_numbers(r"MAP@404 is 98.9\,\% of 1,881 and \result{12/a} % 404", values) == ["98.9", "1,881"]
     assert typed_numbers(r"\setting{98.9} \published{404}{wang2016} \photo[98.9]{02_a} 404pt", values) == []
 
 
