@@ -94,7 +94,7 @@ def page_of(aux: Path, label: str) -> int | None:
 
 
 def marked_up(old: str, new: str, folder: Path) -> str:
-    """The new version's source with what went struck out and what came underlined, by latexdiff.
+    """The new version's source with what came in blue and what went in small red letters, by latexdiff.
 
     Raises:
         ValueError: If latexdiff fails.
@@ -104,7 +104,7 @@ def marked_up(old: str, new: str, folder: Path) -> str:
     for name, text in (("old.tex", old), ("new.tex", new)):
         (folder / name).write_text(text, encoding="utf-8")
     done = subprocess.run(
-        ["latexdiff", "--encoding=utf8", "--append-textcmd=setting", "old.tex", "new.tex"],
+        ["latexdiff", "--type=CFONT", "--encoding=utf8", "--append-textcmd=setting", "old.tex", "new.tex"],
         cwd=folder,
         capture_output=True,
         check=False,

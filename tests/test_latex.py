@@ -96,7 +96,7 @@ def test_an_absent_panel_is_a_grey_box_of_the_same_size(tmp_path: Path):
     picture = next((paths.FIGURES / "lab").glob("05_pca.pdf"))
     sizes = []
     for name, is_there in (("there", True), ("absent", False)):
-        body = r"\sbox0{\photo[0.2]{05_pca}}\typeout{size \the\ht0, \the\wd0}\usebox0"
+        body = r"\noindent\sbox0{\photo[0.2]{05_pca}}\typeout{size \the\ht0, \the\wd0}\usebox0"
         folder = small(tmp_path / name, body)
         if is_there:
             (folder / "figures" / "tiny").mkdir(parents=True)
@@ -114,5 +114,5 @@ def test_latexdiff_marks_what_changed(tmp_path: Path):
         pytest.skip("no latexdiff here: apt-get install latexdiff")
     frame = "\\documentclass{{article}}\\begin{{document}}MAP is {}.\\end{{document}}\n"
     text = latex.marked_up(frame.format("41"), frame.format("42"), tmp_path)
-    assert r"\DIFdel{41}" in text
-    assert r"\DIFadd{42}" in text
+    assert r"\DIFdel{41" in text
+    assert r"\DIFadd{42" in text
