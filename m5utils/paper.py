@@ -94,8 +94,8 @@ def prepare(documents: Iterable[str], profile_name: str, allow_stale: bool, fold
     profile = runtime.profile(profile_name)
     known = manuscript.numbers(profile.name)
     used = manuscript.uses(documents, paths.GENERATED.parent)
+    manuscript.check(used, profile.name, known, {*report_tables.NAMES, *_cards()})
     made = _own_tables(used, known, profile)
-    manuscript.check(used, profile.name, known, made)
     _refuse_stale(stale(profile), profile.name, allow_stale)
     for name, text in made.items():
         _publish_if_new(paths.GENERATED / profile.name / f"{name}.tex", text)
@@ -116,16 +116,18 @@ def _own_tables(used: manuscript.Uses, known: dict[str, float], profile: runtime
     record = manuscript.provenance("09", profile.name)
     captions = record["inputs"]["parameters"].get("eval_split") if record else None
     splits = {"scenes": profile.evaluation_split, "captions": captions or "test"}
-    made = {
-        name: report_tables.table(name, known, splits, profile.seeds)
-        for name in used.tables
-        if name in report_tables.NAMES
-    }
-    for number, notebook in run.notebooks().items():
-        card = report_tables.card(notebook) if f"card_{number}" in used.tables else None
-        if card is not None:
-            made[f"card_{number}"] = manuscript.printable(card)
+    made = {}
+    for name in used.tables:
+        if name in report_tables.NAMES:
+            made[name] = report_tables.table(name, known, splits, profile.seeds)
+        elif name in _cards():
+            made[name] = manuscript.printable(report_tables.card(_cards()[name]))
     return made
+
+
+def _cards() -> dict[str, Path]:
+    """The notebook of each method card, by the card's name."""
+    return {f"card_{number}": notebook for number, notebook in run.notebooks().items()}
 
 
 # --- what is stale ----------------------------------------------------------------------------------------

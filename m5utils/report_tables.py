@@ -83,6 +83,7 @@ OF_CAPTIONS = {
     },
     "slides_09": {name: key for name, key in CAPTIONS.items() if key[:2] == "09"},
 }
+SHORT = {"map": "MAP, validation", "recall_sum": "sum, validation"}  # what rows are ordered by
 NAMES = (*OF_OBJECTS, *OF_SCENES, *OF_CAPTIONS)
 CODE = re.compile(r"(`[^`]*`|\$[^$]*\$)")
 STYLES = {"**": "textbf", "*": "emph"}
@@ -142,7 +143,7 @@ def _by_validation(
         cells |= {
             shown: _cell(numbers, f"{rows[name]}/{metric}", spread) for shown, metric in metrics.items()
         }
-        cells["validation"] = f"{100 * scores[name]:.1f}"
+        cells[SHORT[by]] = f"{100 * scores[name]:.1f}"
         lines[name] = cells if lines else {column: _bold(cell) for column, cell in cells.items()}
     return pd.DataFrame([*lines.values(), _chance(numbers, rows, metrics)]).fillna("")
 
@@ -201,14 +202,18 @@ def _table(frame: pd.DataFrame, caption: str, label: str) -> str:
 # --- method cards -----------------------------------------------------------------------------------------
 
 
-def card(notebook: Path) -> str | None:
-    """A notebook's method card, the table below "| method card |", as LaTeX; None if it has none."""
+def card(notebook: Path) -> str:
+    """A notebook's method card, the table below "| method card |", as LaTeX.
+
+    Raises:
+        ValueError: If the notebook has none.
+    """
     for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
         lines = "".join(cell["source"]).splitlines()
         start = next((place for place, line in enumerate(lines) if line.startswith("| method card |")), None)
         if cell["cell_type"] == "markdown" and start is not None:
             return _card(lines[start + 2 :])
-    return None
+    raise ValueError(f"{notebook.name} has no method card: a table that starts with `| method card |`")
 
 
 def _card(lines: list[str]) -> str:

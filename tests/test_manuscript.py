@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from m5utils import manuscript, paths, report
+from m5utils import manuscript, paths, plots, report
 
 REPORT = paths.GENERATED.parent
 
@@ -214,3 +214,14 @@ def test_who_we_are_stands_in_one_place():
     texts = {file.name: file.read_text(encoding="utf-8") for file in PROSE}
     holding = [name for name, text in texts.items() if re.search(r"Member [A-D]|Group N", text)]
     assert holding == ["team.tex"]
+
+
+def test_every_figure_is_a_column_or_a_page_wide_and_holds_its_fonts_and_no_date():
+    widths, used = {}, manuscript.uses(manuscript.DOCUMENTS, REPORT)
+    for name in used.plots:
+        content = (paths.FIGURES / "lab" / f"{name}.pdf").read_bytes()
+        widths[name] = float(re.search(rb"/MediaBox \[ ?0 0 ([\d.]+)", content)[1]) / 72
+        assert b"/FontFile2" in content, name
+        assert b"/CreationDate" not in content, name
+        assert (paths.FIGURES / "lab" / f"{name}.png").is_file()
+    assert {round(width, 2) for width in widths.values()} == {plots.COLUMN, plots.PAGE}

@@ -254,3 +254,18 @@ def test_the_labs_zip_compiles_alone(tmp_path: Path):
         ["latexmk", "-pdf", "-interaction=nonstopmode"], cwd=folder, check=True, capture_output=True
     )
     assert sorted(path.name for path in folder.glob("*.pdf")) == ["main.pdf", "slides.pdf"]
+
+
+@needs_latex
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("pdftotext") is None, reason="no pdftotext: apt-get install poppler-utils")
+def test_the_drawn_world_is_marked_on_every_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    if len(list((paths.GENERATED / "demo").glob("*.provenance.json"))) < len(run.notebooks()):
+        pytest.skip("the drawn world has not been run: `m5 run`")
+    monkeypatch.setattr(paths, "BUILD", tmp_path)
+    for pdf in paper.build(manuscript.DOCUMENTS, "demo", allow_stale=True):
+        *pages, _ = text_of(pdf).split("\f")
+        assert len(pages) >= 6
+        for page in pages:
+            assert "drawn world: numbers check the machinery" in page
+            assert "profile demo" in page
