@@ -166,10 +166,11 @@ def _chance(numbers: dict[str, float], rows: dict[str, str], metrics: dict[str, 
     return {"method": "chance"} | {shown: f"{100 * level:.1f}" for shown, level in levels.items()}
 
 
-def _cell(numbers: dict[str, float], key: str, with_spread: bool) -> str:
+def _cell(numbers: dict[str, float], key: str, spread: bool) -> str:
+    """Mean ± standard deviation [interval]; no deviation where there is none, one run or nothing trained."""
     mean, std, low, high = (100 * _number(numbers, key + what) for what in ("", "/std", "/low", "/high"))
-    spread = rf" $\pm$ {std:.1f}" if with_spread else ""
-    return f"{mean:.1f}{spread} [{low:.1f}, {high:.1f}]"
+    deviation = rf" $\pm$ {std:.1f}" if spread and std > 0 else ""
+    return f"{mean:.1f}{deviation} [{low:.1f}, {high:.1f}]"
 
 
 def _number(numbers: dict[str, float], key: str) -> float:
