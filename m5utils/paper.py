@@ -113,9 +113,7 @@ def prepare(documents: Iterable[str], profile_name: str, allow_stale: bool, fold
 
 def _own_tables(used: manuscript.Uses, known: dict[str, float], profile: runtime.Profile) -> dict[str, str]:
     """The tables and method cards that are used and that no notebook writes, by name."""
-    record = manuscript.provenance("09", profile.name)
-    captions = record["inputs"]["parameters"].get("eval_split") if record else None
-    splits = {"scenes": profile.evaluation_split, "captions": captions or "test"}
+    splits = {"scenes": profile.evaluation_split, "captions": _captions_split(profile.name)}
     made = {}
     for name in used.tables:
         if name in report_tables.NAMES:
@@ -123,6 +121,14 @@ def _own_tables(used: manuscript.Uses, known: dict[str, float], profile: runtime
         elif name in _cards():
             made[name] = manuscript.printable(report_tables.card(_cards()[name]))
     return made
+
+
+def _captions_split(profile_name: str) -> str:
+    """Which split of captions was reported on: the one that was named, else as `captions.evaluated` chooses."""
+    inputs = manuscript.provenance("07", profile_name).get("inputs", {"parameters": {}, "data": {}})
+    there = [key.partition("/")[2] for key in inputs["data"] if key.startswith("captions/")]
+    named = inputs["parameters"].get("eval_split")
+    return named or next((one for one in ("test", "val", *there) if one in there and one != "train"), "test")
 
 
 def _cards() -> dict[str, Path]:

@@ -156,6 +156,19 @@ def test_bad_input_is_named_before_anything_is_written(
     assert {path: path.read_bytes() for path in house.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.parametrize(
+    ("named", "there", "expected"),
+    [("dev", ["train", "dev"], "dev"), ("", ["train", "val"], "val"), ("", ["dev", "train"], "dev")],
+)
+def test_tables_name_the_split_that_was_reported_on(
+    named: str, there: list[str], expected: str, monkeypatch: pytest.MonkeyPatch
+):
+    data = {f"captions/{split}": "key" for split in there}
+    record = {"inputs": {"parameters": {"eval_split": named}, "data": data}}
+    monkeypatch.setattr(manuscript, "provenance", lambda *_: record)
+    assert paper._captions_split("lab") == expected
+
+
 # --- the zip ----------------------------------------------------------------------------------------------
 
 
