@@ -124,7 +124,7 @@ def _own_tables(used: manuscript.Uses, known: dict[str, float], profile: runtime
 
 
 def _captions_split(profile_name: str) -> str:
-    """Which split of captions was reported on: the one that was named, else as `captions.evaluated` chooses."""
+    """Which split of captions was reported on: the named one, else as `captions.evaluated` chooses."""
     inputs = manuscript.provenance("07", profile_name).get("inputs", {"parameters": {}, "data": {}})
     there = [key.partition("/")[2] for key in inputs["data"] if key.startswith("captions/")]
     named = inputs["parameters"].get("eval_split")

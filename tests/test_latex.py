@@ -3,9 +3,10 @@
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from m5utils import latex, manuscript, paths
+from m5utils import latex, manuscript, paths, report
 
 needs_latex = pytest.mark.skipif(
     shutil.which("latexmk") is None or shutil.which("pdflatex") is None,
@@ -86,8 +87,12 @@ def test_an_unknown_key_stops_latex_with_its_name(tmp_path: Path):
 @needs_latex
 @pytest.mark.slow
 def test_special_characters_and_emoji_are_printed(tmp_path: Path):
-    shown = manuscript.printable("café – 10\\,\\% of Ljubljana\\_ß \\& \\# Žižek → 🐈‍⬛ 日本")
-    assert latex.compile_pdf(small(tmp_path, shown), "main") == []
+    name = "50 % & café_#1 – {Žižek} ~^ → 🐈‍⬛ 日本 \\"
+    frame = pd.DataFrame({name: [name, "straße $1"]}, index=pd.Index([name, "b"], name=name))
+    table = manuscript.printable(report._latex_table(frame, f"Classes: {name}", "tab:a_b"))
+    folder = small(tmp_path, r"\tableof{02_names}")  # and it is made as narrow as the line
+    (folder / "generated" / "tiny" / "02_names.tex").write_text(table, encoding="utf-8")
+    assert latex.compile_pdf(folder, "main") == []
 
 
 @needs_latex
