@@ -185,7 +185,7 @@ function points() {
       if (x < radius || y < radius || x >= width - radius || y >= height - radius) continue;
       if (!radius) { buffer[y * width + x] = colours[colour]; continue; }
       for (let dy = -radius; dy <= radius; dy++) {
-        const half = round ? Math.round(Math.sqrt(radius * radius + radius - dy * dy)) : radius;
+        const half = round ? Math.round(Math.sqrt(radius * radius + 0.3 * radius - dy * dy)) : radius;
         const from = (y + dy) * width + x - half;
         buffer.fill(colours[colour], from, from + 2 * half + 1);
       }
