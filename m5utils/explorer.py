@@ -256,10 +256,7 @@ def write(page: Path, name: str, title: str, shown: Shown, methods: dict[str, Me
         ]
         about["missing"] = _missing(shown, methods, maps, unreadable)
         files.put_json(folder, "space", about)
-    for file in PAGE.iterdir():
-        with paths.published(page / file.name) as part:
-            shutil.copyfile(file, part)
-    _list_spaces(page)
+    _put_page(page)
     return page / f"space_{name}"
 
 
@@ -289,17 +286,19 @@ def copy_page(profile_name: str, folder: Path) -> None:
             f"write them. Run `m5 run 05 07 08 09 --profile {profile_name} --force`."
         )
     folder.mkdir(exist_ok=True)
-    for file in source.glob("*.*"):
-        shutil.copyfile(file, folder / file.name)
     for space in source.glob("space_*"):
         shutil.copytree(space, folder / space.name)
         sheets = files.get_json(space / "space.js")["thumbnails"]
         if sheets:
             shutil.copytree(source / sheets["folder"], folder / sheets["folder"], dirs_exist_ok=True)
+    _put_page(folder)
 
 
-def _list_spaces(page: Path) -> None:
-    """Write `spaces.js`, the list of the folders that are there."""
+def _put_page(page: Path) -> None:
+    """Write the page's own files as they are now, and `spaces.js`, the list of the folders that are there."""
+    for file in PAGE.iterdir():
+        with paths.published(page / file.name) as part:
+            shutil.copyfile(file, part)
     spaces = []
     for file in sorted(page.glob("space_*/space.js")):
         about = files.get_json(file)

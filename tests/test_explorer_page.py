@@ -171,8 +171,9 @@ def test_a_typed_caption_is_answered_by_the_model_itself(quiet, space):
         go(quiet, f"{{ q: {' '.join(words).title()!r}, item: '' }}")
         mean = model.vectors[[WORDS.index(word) for word in words]].mean(dim=0, keepdim=True)
         scores = search.scores(mean, methods["ours"].images)[0].numpy()
-        (column,) = columns(quiet)
+        column, by_words = columns(quiet)
         assert column["name"] == "ours, run in this page"
+        assert "theirs cannot run in a page; instead, what holds most of the words." in by_words["note"]
         assert len(set(column["items"])) == 10
         # 16 bits a number: who is nearer than another by less than that may come after it
         assert scores[column["items"]] == pytest.approx(np.sort(scores)[::-1][:10], abs=1e-4)
@@ -193,7 +194,7 @@ def test_typing_by_hand_gives_ten(quiet, space):
     body.send_keys("/")
     quiet.switch_to.active_element.send_keys("a red zebra near the house\n")
     quiet.execute_async_script("setTimeout(arguments[0], 300)")
-    (column,) = columns(quiet)
+    column, _ = columns(quiet)
     assert len(column["items"]) == 10
     assert "It does not know: zebra." in column["note"]
     assert "q=a%20red%20zebra" in quiet.current_url
@@ -207,7 +208,7 @@ def test_without_a_model_the_page_searches_for_words_and_says_so(quiet, space):
     assert all(item % 3 == 1 for item in column["items"])  # of class y
     show(quiet, space[0], "#space=07&q=zebra")
     named = {column["name"]: column for column in columns(quiet)}
-    assert "Nothing holds any of the words." in named["word search"]["note"]
+    assert "nothing holds any of the words." in named["word search"]["note"]
 
 
 def test_a_click_on_a_point_shows_its_captions(quiet, space):

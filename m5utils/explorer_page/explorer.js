@@ -463,12 +463,12 @@ async function showTyped() {
       found.map((item, k) => answerRow(-1, item, scores[k]))));
   });
   const unable = space.about.methods.filter((method) => !method.typed).map((method) => method.name);
-  if (!able.length || !ringed.length) {
+  if (unable.length || !ringed.length) {
     const found = wordSearch(said, text);
     if (!ringed.length) ringed = found;
-    const why = unable.length ? `${unable.join(" and ")} cannot run in a page.` : "No model answered.";
-    columns.push(column("word search", found.length ? `${why} These hold most of the words.`
-      : `${why} Nothing holds any of the words.`, found.map((item) => answerRow(-1, item))));
+    const why = unable.length ? `${unable.join(" and ")} cannot run in a page; instead, ` : "";
+    columns.push(column("word search", found.length ? `${why}what holds most of the words.`
+      : `${why}nothing holds any of the words.`, found.map((item) => answerRow(-1, item))));
   }
   timing.search = performance.now() - started;
   $("picked").replaceChildren(element("h2", "", "Typed: "));
