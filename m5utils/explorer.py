@@ -232,7 +232,15 @@ class Preview:
 def write(page: Path, name: str, title: str, shown: Shown, methods: dict[str, Method], maps: Maps) -> Path:
     """Write the page's own files and the folder of one space, whole or not at all; see `look_around`."""
     _check(shown, methods, maps)
-    page.mkdir(parents=True, exist_ok=True)
+    with paths.lock(page / "page.lock", "writing to the explorer"):
+        _write_space(page, name, title, shown, methods, maps)
+        _put_page(page)
+    return page / f"space_{name}"
+
+
+def _write_space(
+    page: Path, name: str, title: str, shown: Shown, methods: dict[str, Method], maps: Maps
+) -> None:
     with paths.published_folder(page / f"space_{name}") as folder:
         thumbnails, unreadable = files.thumbnails(page, shown.files)
         about = {
@@ -256,8 +264,6 @@ def write(page: Path, name: str, title: str, shown: Shown, methods: dict[str, Me
         ]
         about["missing"] = _missing(shown, methods, maps, unreadable)
         files.put_json(folder, "space", about)
-    _put_page(page)
-    return page / f"space_{name}"
 
 
 def publish_site(profile_name: str) -> Path:

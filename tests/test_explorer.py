@@ -173,7 +173,7 @@ def test_what_does_not_fit_is_named_and_leaves_nothing(tmp_path, change, message
     with pytest.raises(ValueError, match=message):
         explorer.write(tmp_path, "07", "t", captioned(), **{"methods": {}, "maps": {}, **change})
     assert not list(tmp_path.glob("space_*"))
-    assert not list(tmp_path.glob(".*"))
+    assert not list(tmp_path.glob(".*"))  # no part of one either
 
 
 @pytest.mark.parametrize(
