@@ -382,6 +382,20 @@ async function showAnswers(item) {
 const wordsOf = (text) =>
   text.toLowerCase().match(/[\p{L}\p{N}_]+(?:['’\-][\p{L}\p{N}_]+)*|[^\p{L}\p{N}_\s!-/:-@\[-`{-~]/gu) ?? [];
 
+/** The inner products of a query with four rows, so that each of its numbers is read once for four. */
+function dots(query, rows, first, products) {
+  const dim = query.length, i = first * dim, j = i + dim, k = j + dim, l = k + dim;
+  let a = 0, b = 0, c = 0, e = 0;
+  for (let d = 0; d < dim; d++) {
+    const value = query[d];
+    a = (a + Math.imul(value, rows[i + d])) | 0;
+    b = (b + Math.imul(value, rows[j + d])) | 0;
+    c = (c + Math.imul(value, rows[k + d])) | 0;
+    e = (e + Math.imul(value, rows[l + d])) | 0;
+  }
+  products[first] = a; products[first + 1] = b; products[first + 2] = c; products[first + 3] = e;
+}
+
 /** The best images for a text, by the mean of its words' vectors: numbers, cosines, and the unknown words. */
 function ask(model, text) {
   const { dim, row: rowOf, vectors, images } = model, sum = new Float64Array(dim), words = wordsOf(text);
@@ -392,18 +406,12 @@ function ask(model, text) {
   }
   const length = Math.hypot(...sum);
   if (!length) return { found: [], scores: [], unknown };
-  const query = Float32Array.from(sum, (value) => (value / length) * model.scale);
-  const n = images.length / dim, found = [], scores = [];
-  for (let i = 0, at = 0; i < n; i++) {
-    let a = 0, b = 0, c = 0, e = 0, d = 0;
-    for (; d + 3 < dim; d += 4, at += 4) {
-      a += query[d] * images[at];
-      b += query[d + 1] * images[at + 1];
-      c += query[d + 2] * images[at + 2];
-      e += query[d + 3] * images[at + 3];
-    }
-    for (; d < dim; d++, at++) a += query[d] * images[at];
-    const score = a + b + c + e;
+  // Whole numbers are fastest. Rows have the length 1 / scale, so no sum of products leaves 32 bits.
+  const whole = 2 ** 31 * 0.9 * model.scale, query = Int32Array.from(sum, (v) => Math.round((v / length) * whole));
+  const n = images.length / dim, products = new Int32Array(n), found = [], scores = [];
+  for (let first = 0; first < n; first += 4) dots(query, images, Math.max(0, Math.min(first, n - 4)), products);
+  for (let i = 0; i < n; i++) {
+    const score = (products[i] * model.scale) / whole;
     if (found.length === TOP && score <= scores[TOP - 1]) continue;
     let place = found.length;
     while (place > 0 && scores[place - 1] < score) place--;
