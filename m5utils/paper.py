@@ -41,7 +41,7 @@ def build(
     """
     latex.require("latexmk", "pdflatex", *(["latexdiff"] if diff else []))
     folder = paths.BUILD / "report" / profile_name
-    work = folder / "work"
+    work = folder / "sources"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     documents = list(documents)

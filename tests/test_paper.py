@@ -26,13 +26,7 @@ MAP is \result{02/tiny/map}, and \result{12/tiny/map}. \plot{02_line}
 @pytest.fixture
 def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project with notebooks 02 and 12, which reads it, their results on demo, and a report of a line."""
-    root = tiny.copy_project(tmp_path / "house")
-    monkeypatch.setattr(paths, "ROOT", root)
-    monkeypatch.setattr(paths, "NOTEBOOKS", root / "notebooks")
-    monkeypatch.setattr(paths, "FIGURES", root / "figures")
-    monkeypatch.setattr(paths, "GENERATED", root / "report" / "generated")
-    monkeypatch.setattr(paths, "BUILD", root / "build")
-    monkeypatch.setattr(freshness, "PACKAGE", root / "m5utils")
+    root = tiny.work_in_a_copy(tmp_path / "house", monkeypatch)
     monkeypatch.setattr(run, "READS", {"12": ("02",)})
     monkeypatch.setattr(paper, "_own_tables", lambda *_: {})
     monkeypatch.setattr(runtime, "commit", lambda: "abc1234")
@@ -236,7 +230,7 @@ def test_two_versions_are_compared(house: Path):
     report.build_numbers("demo")
     made = paper.build(["main"], "demo", allow_stale=True, diff="HEAD")
     assert [pdf.name for pdf in made] == ["main.pdf", "main_diff.pdf"]
-    source = (paths.BUILD / "report/demo/work/main_diff.tex").read_text(encoding="utf-8")
+    source = (paths.BUILD / "report/demo/sources/main_diff.tex").read_text(encoding="utf-8")
     assert re.search(r"\\DIFdel\{25\.0\W", source)
     assert re.search(r"\\DIFadd\{75\.0\W", source)
     with pytest.raises(ValueError, match="DIFF=nowhere: "):
@@ -253,7 +247,7 @@ def test_the_labs_documents_compile_without_a_flaw(tmp_path: Path, monkeypatch: 
     assert [pdf.stem for pdf in made] == list(manuscript.DOCUMENTS)
     about_pages = [line for line in said if re.match(rf"({'|'.join(manuscript.DOCUMENTS)}): ", line)]
     assert about_pages == []
-    assert 4 <= latex.page_of(tmp_path / "report/lab/work/main.aux", "text-ends") <= paper.PAGES
+    assert 4 <= latex.page_of(tmp_path / "report/lab/sources/main.aux", "text-ends") <= paper.PAGES
 
 
 @needs_latex

@@ -25,13 +25,7 @@ from m5utils.encoders import bert
 @pytest.fixture
 def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project of its own with notebooks 01, 02, 05 and 12; 05 reads 02, 12 reads all."""
-    root = tiny.copy_project(tmp_path / "house")
-    monkeypatch.setattr(paths, "ROOT", root)
-    monkeypatch.setattr(paths, "NOTEBOOKS", root / "notebooks")
-    monkeypatch.setattr(paths, "FIGURES", root / "figures")
-    monkeypatch.setattr(paths, "GENERATED", root / "report" / "generated")
-    monkeypatch.setattr(paths, "BUILD", root / "build")
-    monkeypatch.setattr(freshness, "PACKAGE", root / "m5utils")
+    root = tiny.work_in_a_copy(tmp_path / "house", monkeypatch)
     monkeypatch.setattr(run, "READS", {"05": ("02",), "12": ("01", "02", "05")})
     monkeypatch.setattr(job, "execute", _publish_without_a_kernel)
     for number in ("01", "02", "05", "12"):

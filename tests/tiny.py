@@ -9,7 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from m5utils import paths
+import pytest
+
+from m5utils import freshness, paths
 
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -61,6 +63,18 @@ def copy_project(root: Path) -> Path:
     (root / "notebooks").mkdir()
     shutil.copy(paths.NOTEBOOKS / "Snakefile", root / "notebooks")
     (root / "requirements.lock").write_text("pinned==1\n")
+    return root
+
+
+def work_in_a_copy(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Copy the project, and let this process take the copy for it."""
+    copy_project(root)
+    monkeypatch.setattr(paths, "ROOT", root)
+    monkeypatch.setattr(paths, "NOTEBOOKS", root / "notebooks")
+    monkeypatch.setattr(paths, "FIGURES", root / "figures")
+    monkeypatch.setattr(paths, "GENERATED", root / "report" / "generated")
+    monkeypatch.setattr(paths, "BUILD", root / "build")
+    monkeypatch.setattr(freshness, "PACKAGE", root / "m5utils")
     return root
 
 
