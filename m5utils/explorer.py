@@ -134,13 +134,9 @@ def shadow(images: Tensor, captions: Tensor | None = None) -> tuple[np.ndarray, 
     """
     parts = [rows for rows in (images, captions) if rows is not None]
     step = max(1, sum(map(len, parts)) // SAMPLED)
-    some = torch.cat([search.unit(rows[::step]) for rows in parts])
-    mean = some.mean(dim=0)
-    axes = torch.linalg.eigh((some - mean).T @ (some - mean))[1][:, -2:].fliplr()
-    axes = axes * axes.gather(0, axes.abs().argmax(dim=0, keepdim=True)).sign()  # an axis has no direction
+    axes = heads.principal_axes(torch.cat([search.unit(rows[::step]) for rows in parts]).cpu(), 2)
     drawn = [
-        torch.cat([(search.unit(block) - mean) @ axes for block in rows.split(SAMPLED)]).cpu().numpy()
-        for rows in parts
+        torch.cat([axes(search.unit(block).cpu()) for block in rows.split(SAMPLED)]).numpy() for rows in parts
     ]
     return drawn[0], drawn[1] if captions is not None else None
 

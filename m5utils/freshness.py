@@ -175,9 +175,19 @@ def provenance_file(number: str, profile_name: str) -> Path:
     return paths.GENERATED / profile_name / f"{number}.provenance.json"
 
 
+def provenance(number: str, profile_name: str) -> dict | None:
+    """What is recorded of a notebook's results; None if nothing is, or it was cut off or edited by hand."""
+    try:
+        record = json.loads(provenance_file(number, profile_name).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    whole = isinstance(record, dict) and {"key", "inputs", "outputs"} <= record.keys()
+    return record if whole else None
+
+
 def standing(number: str, profile_name: str) -> str | None:
     """The key of the results that stand, their content's if a hand-run notebook wrote them, else None."""
-    record = _read(provenance_file(number, profile_name))
+    record = provenance(number, profile_name)
     if record is not None:
         return record["key"]
     numbers = paths.GENERATED / profile_name / f"{number}.json"
@@ -189,7 +199,7 @@ def why_stale(number: str, profile_name: str, now: dict[str, object]) -> str | N
 
     Pictures that show photographs may be absent: they are not handed on with the others.
     """
-    record = _read(provenance_file(number, profile_name))
+    record = provenance(number, profile_name)
     if record is None:
         return "no results yet"
     if record["key"] != paths.key_of(now):
@@ -216,13 +226,3 @@ def _changes(before: dict, now: dict) -> list[str]:
         elif value != old:
             changes.append(part)
     return changes or ["the record itself"]
-
-
-def _read(file: Path) -> dict | None:
-    """A provenance file's content; None if there is none, or it was cut off or edited by hand."""
-    try:
-        record = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    whole = isinstance(record, dict) and {"key", "inputs", "outputs"} <= record.keys()
-    return record if whole else None

@@ -118,7 +118,7 @@ def _of_other_profiles(files: list[Path], profile_name: str) -> list[str]:
     """Which results were made on another profile than the one whose folder they lie in."""
     problems = []
     for file in files:
-        made_on = provenance(file.stem, profile_name).get("profile", profile_name)
+        made_on = (freshness.provenance(file.stem, profile_name) or {}).get("profile", profile_name)
         if made_on != profile_name:
             problems.append(
                 f"{file.name}: its results are of profile {made_on}, in the folder of {profile_name}: run "
@@ -127,20 +127,12 @@ def _of_other_profiles(files: list[Path], profile_name: str) -> list[str]:
     return problems
 
 
-def provenance(number: str, profile_name: str) -> dict:
-    """What is recorded about a notebook's results; nothing if they came without, or it was cut off."""
-    try:
-        record = json.loads(freshness.provenance_file(number, profile_name).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return record if {"key", "inputs", "outputs"} <= record.keys() else {}
-
-
 def figures(profile_name: str) -> dict[str, bool]:
     """The figures that a profile's notebooks produced, by `NN_topic`: does it show photographs?"""
     found = {}
     for file in sorted((paths.GENERATED / profile_name).glob("[0-9][0-9].json")):
-        for name, output in provenance(file.stem, profile_name).get("outputs", {}).items():
+        record = freshness.provenance(file.stem, profile_name) or {"outputs": {}}
+        for name, output in record["outputs"].items():
             if name.endswith(".pdf"):
                 found[Path(name).stem] = output["photographs"]
     return found

@@ -125,7 +125,8 @@ def _own_tables(used: manuscript.Uses, known: dict[str, float], profile: runtime
 
 def _captions_split(profile_name: str) -> str:
     """Which split of captions was reported on: the named one, else as `captions.evaluated` chooses."""
-    inputs = manuscript.provenance("07", profile_name).get("inputs", {"parameters": {}, "data": {}})
+    record = freshness.provenance("07", profile_name) or {"inputs": {"parameters": {}, "data": {}}}
+    inputs = record["inputs"]
     there = [key.partition("/")[2] for key in inputs["data"] if key.startswith("captions/")]
     named = inputs["parameters"].get("eval_split")
     return named or next((one for one in ("test", "val", *there) if one in there and one != "train"), "test")
@@ -149,7 +150,7 @@ def stale(profile: runtime.Profile) -> dict[str, str]:
     for number, notebook in found.items():
         if not (paths.GENERATED / profile.name / f"{number}.json").is_file():
             continue
-        record = manuscript.provenance(number, profile.name)
+        record = freshness.provenance(number, profile.name)
         if not record:
             reasons[number] = "results without provenance: a notebook run by hand, or not to its end"
             continue

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from m5utils import embeddings, live, runtime
+from m5utils import embeddings, freshness, live, run, runtime
 from m5utils.datasets.captions import CaptionedImages
 from m5utils.datasets.listed import ImageFiles
 
@@ -72,3 +72,11 @@ def test_without_gradio_the_error_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "gradio", None)
     with pytest.raises(FileNotFoundError, match=r"\.\[explore\]"):
         live.serve("demo")
+
+
+def test_the_heads_are_those_of_notebook_09():
+    notebook = run.notebooks()["09"]
+    assert freshness.parameters(notebook)["n_axes"] == live.AXES
+    asked = f"Recipe(dim={live.DIM}, epochs=run.profile.pair_epochs, batch={live.BATCH}, rate=1e-3)"
+    assert any(f"recipe = alignment.{asked}" in cell for cell in freshness.code_cells(notebook))
+    assert live.RATE == 1e-3
