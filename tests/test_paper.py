@@ -159,7 +159,7 @@ def test_tables_name_the_split_that_was_reported_on(
 ):
     data = {f"captions/{split}": "key" for split in there}
     record = {"inputs": {"parameters": {"eval_split": named}, "data": data}}
-    monkeypatch.setattr(manuscript, "provenance", lambda *_: record)
+    monkeypatch.setattr(freshness, "provenance", lambda *_: record)
     assert paper._captions_split("lab") == expected
 
 
