@@ -6,10 +6,13 @@ Knows features and counts of categories. Must not know pictures, galleries or me
 import sys
 from pathlib import Path
 
+import numba
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from m5utils import checkpoints, heads, object_tasks, paths, relevance, runtime
+from m5utils import checkpoints, heads, object_tasks, paths, products, relevance, runtime
 from m5utils.object_tasks import Pictures
 
 
@@ -76,6 +79,7 @@ def _fit(head: heads.Head, train: Pictures, rule: str, epochs: int, rate: float,
     head = head.to(device)
     features = train.features.to(device)
     n_batches = max(1, round(n / batch))
+    place = torch.empty(-(-n // n_batches), features.shape[1], device=device)
     optimizer = torch.optim.AdamW(head.parameters(), lr=rate, weight_decay=1e-2, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * n_batches)
     history = []
@@ -83,8 +87,11 @@ def _fit(head: heads.Head, train: Pictures, rule: str, epochs: int, rate: float,
         total = torch.zeros((), device=device)
         for rows in torch.randperm(n).tensor_split(n_batches):
             counts = train.counts[rows.numpy()]
-            alike = torch.from_numpy(object_tasks.answers(counts, counts, rule)).to(device)
-            value = triplet(head(features[rows.to(device)]), alike)  # all prepared at once: twice the memory
+            alike = torch.from_numpy(object_tasks.answers(counts, counts, rule))
+            chosen = torch.index_select(features, 0, rows.to(device), out=place[: len(rows)])
+            standard = head.prepared(chosen)  # all at once would take twice the memory
+            projected = products.Multiplied.apply(standard, head.layers.weight)
+            value = triplet(functional.normalize(projected), alike)
             optimizer.zero_grad()
             value.backward()
             optimizer.step()
@@ -113,28 +120,49 @@ def triplet(embeddings: Tensor, alike: Tensor, margin: float = 0.2) -> Tensor:
     Reference: Schroff, Kalenichenko, Philbin, CVPR 2015. Slides: P4 (e), "triplet network".
     """
     scores = embeddings @ embeddings.T
-    with torch.no_grad():  # which triplets count; given those, the loss is a weighted sum of scores
-        itself = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
-        positive, negative = alike & ~itself, ~alike & ~itself
-        picked = _semi_hard(scores, negative)
-        triplets = positive & negative.any(dim=1, keepdim=True)
-        violated = (triplets & (scores.gather(1, picked) - scores + margin > 0)).to(scores.dtype)
-        n_triplets = triplets.sum().clamp_min(1)
-        weights = (-violated).scatter_add_(1, picked, violated) / n_triplets
-    return (weights * scores).sum() + margin * violated.sum() / n_triplets
+    seen = scores.detach().cpu().numpy()
+    counted = np.zeros_like(seen)
+    n_triplets, n_violated = _count(seen, alike.cpu().numpy(), seen.dtype.type(margin), counted)
+    weights = torch.from_numpy(counted / max(1, n_triplets)).to(scores)
+    return (weights * scores).sum() + margin * n_violated / max(1, n_triplets)
 
 
-def _semi_hard(scores: Tensor, negative: Tensor) -> Tensor:
-    """(n, n): for every anchor and every other picture the negative that is next below it in score.
+@numba.njit(nogil=True, cache=True, fastmath={"nnan", "nsz"})
+def _count(scores, alike, margin, counted):  # noqa: ANN001, ANN202
+    """Which triplets count: given those, the loss is a weighted sum of scores.
 
-    Each row is sorted once; the next negative at or behind every place of the order is then a running minimum
-    from the end. Where there is none, the anchor's highest negative is taken.
+    Args:
+        scores: (n, n).
+        alike: (n, n) bool.
+        margin: Of the scores' type.
+        counted: (n, n) zeros; every violated triplet takes 1 from its positive and adds 1 to its negative.
+
+    Returns:
+        How many triplets there are, and how many are violated.
     """
-    order = scores.argsort(dim=1, descending=True)
-    place = torch.arange(scores.shape[1], device=scores.device).expand_as(order)
-    is_negative = negative.gather(1, order)
-    none = scores.shape[1]
-    next_place = place.where(is_negative, none).flip(1).cummin(dim=1).values.flip(1)
-    first = next_place[:, :1].clamp_max(none - 1)  # of the highest negative
-    picked = order.gather(1, next_place.where(next_place < none, first))
-    return torch.empty_like(picked).scatter_(1, order, picked)
+    n, n_triplets, n_violated = len(scores), 0, 0
+    others, their = np.empty(n, dtype=np.int64), np.empty_like(scores[0])
+    lowest = their.dtype.type(-np.inf)
+    for anchor in range(n):
+        n_others = 0
+        for each in range(n):
+            if not alike[anchor, each] and each != anchor:
+                others[n_others], their[n_others] = each, scores[anchor, each]
+                n_others += 1
+        for positive in range(n):
+            if n_others == 0 or not alike[anchor, positive] or positive == anchor:
+                continue
+            own, farther, highest = scores[anchor, positive], lowest, lowest
+            for each in range(n_others):  # without a way out: several are compared at once
+                highest = max(highest, their[each])
+                farther = max(farther, their[each] if their[each] <= own else lowest)
+            nearest = farther if farther > lowest else highest
+            n_triplets += 1
+            if nearest - own + margin > 0:
+                n_violated += 1
+                negative = 0
+                while their[negative] != nearest and negative + 1 < n_others:
+                    negative += 1
+                counted[anchor, positive] -= 1
+                counted[anchor, others[negative]] += 1
+    return n_triplets, n_violated

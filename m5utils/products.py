@@ -31,6 +31,28 @@ def multiply(left: Tensor, right: Tensor) -> Tensor:
     return left @ right.T
 
 
+class Multiplied(torch.autograd.Function):
+    """`multiply` for what is learned: `Multiplied.apply(rows, weight)`, its gradients by the same kernels.
+
+    A layer's gradient, a tall matrix times a wide one, is where MKL falls behind most.
+    """
+
+    @staticmethod
+    def forward(ctx, left: Tensor, right: Tensor) -> Tensor:  # noqa: ANN001
+        """(n, dim) and (m, dim) to (n, m)."""
+        ctx.save_for_backward(left, right)
+        return multiply(left, right)
+
+    @staticmethod
+    def backward(ctx, above: Tensor) -> tuple[Tensor | None, Tensor | None]:  # noqa: ANN001
+        """(n, m) to the shapes of what was multiplied."""
+        left, right = ctx.saved_tensors
+        return (
+            multiply(above.contiguous(), right.T) if ctx.needs_input_grad[0] else None,
+            multiply(above.T.contiguous(), left.T) if ctx.needs_input_grad[1] else None,
+        )
+
+
 def check_finite(rows: Tensor, what: str) -> None:
     """Raise ValueError if a row of (n, dim) holds NaN or Inf, with its number."""
     if rows.numel() and not torch.stack(rows.aminmax()).isfinite().all():  # one pass; NaN goes through

@@ -35,6 +35,18 @@ def test_the_loss_agrees_with_loops(margin, share):
     assert float(found) > 0
 
 
+def test_the_gradient_is_that_of_differences():
+    rows = reference.gaussian(9, 4).double().requires_grad_()
+    alike = torch.from_numpy(np.random.default_rng(2).random((9, 9)) < 0.4)
+    assert torch.autograd.gradcheck(lambda x: object_heads.triplet(functional.normalize(x), alike), [rows])
+
+
+def test_equal_embeddings_violate_by_the_margin_and_bad_ones_do_not_hang():
+    same, alike = torch.ones(5, 1), torch.eye(5, dtype=torch.bool).roll(1, 0)
+    assert float(object_heads.triplet(same, alike, 0.3)) == pytest.approx(0.3)
+    assert object_heads.triplet(same * torch.nan, alike).isnan()
+
+
 def test_a_nearer_positive_lowers_the_loss():
     embeddings = functional.normalize(torch.tensor([[1.0, 0.2], [0.2, 1.0], [0.8, 0.8]])).requires_grad_()
     alike = torch.tensor([[False, True, False], [True, False, False], [False, False, False]])
@@ -62,6 +74,7 @@ def drawn(n: int, seed: int = 0) -> Pictures:
     return Pictures(torch.from_numpy(said).float(), counts, (counts > 0).astype(np.int64), np.arange(n))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", relevance.RULES)
 def test_a_head_learns_its_rule(rule):
     train, other = drawn(600), drawn(200, seed=1)

@@ -62,7 +62,7 @@ def of_5k() -> dict[str, float]:
             "sklearn": sklearn_both,
             "loop": loop_both,
         },
-        rounds=3,
+        rounds=5,
     )
     seconds["loop"] *= LOOPED
     ours, product = seconds["ours"], fastest_product(seconds)
@@ -93,7 +93,7 @@ def of_val2014() -> dict[str, float]:
     seconds = interleaved(
         {"ours": lambda: ranks.of_pairs(images, captions, image_of)}
         | {name: in_blocks(multiply, images, captions) for name, multiply in PRODUCTS.items()},
-        rounds=2,
+        rounds=3,
     )
     return {
         "ranks_val2014/ours_over_matmul": seconds["ours"] / fastest_product(seconds),
