@@ -87,10 +87,10 @@ PROFILES = {
             object_encoders=("efficientnet_lite0",),
             detectors=("trained",),
             image_sizes=(224,),
-            finetune_size=112,
+            finetune_size=96,
             finetune_views=2,
             finetune_epochs=1,
-            pair_epochs=3,
+            pair_epochs=2,
         ),
         Profile(
             name="lab",
