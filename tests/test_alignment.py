@@ -24,6 +24,7 @@ def recall(fitted, of):
     return ranks.image_to_text(found)["recall@1"].mean() + ranks.text_to_image(found)["recall@1"].mean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", objectives.OBJECTIVES)
 def test_every_objective_learns_pairs_of_other_images(objective):
     untrained = alignment.fit(pairs(), dataclasses.replace(SMALL, objective=objective, epochs=1, rate=1e-9))
@@ -34,6 +35,7 @@ def test_every_objective_learns_pairs_of_other_images(objective):
     assert len(trained.loss) == trained.epochs == 30
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", heads.HEADS)
 def test_every_head_learns(head):
     recipe = dataclasses.replace(SMALL, image_head=head, caption_head=head, epochs=30)

@@ -86,6 +86,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch):
         m5("run")
 
 
+@pytest.mark.slow
 def test_doctor_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     settings = {"M5_CACHE": str(tmp_path)}
     monkeypatch.setattr(paths, "setting", settings.get)

@@ -8,6 +8,8 @@ from m5utils import detection
 from m5utils.encoders import frozen_detector, image
 from m5utils.encoders.frozen_detector import Scenes
 
+pytestmark = pytest.mark.slow  # whole detectors are built
+
 SIZE, SQUARE = 64, 24
 COLOURS = torch.tensor([[220, 30, 30], [30, 200, 40], [40, 60, 230]])
 
@@ -42,7 +44,6 @@ def found(*rows: tuple[float, ...]) -> dict[str, torch.Tensor]:
     return {"boxes": table[:, 1:5], "labels": table[:, 0].long() + 1, "scores": table[:, 5]}
 
 
-@pytest.mark.slow
 def test_a_detector_finds_in_other_pictures_what_it_was_shown(scenes, source):
     net, others = detection.fit(scenes, epochs=30), squares(source, 12, seed=1)
     assert judged(net, scenes).mean() > 0.7
@@ -57,7 +58,6 @@ def judged(net: torch.nn.Module, scenes: Scenes) -> np.ndarray:
     return detection.average_precision(list(detection.detections(net, scenes)), scenes.boxes)
 
 
-@pytest.mark.slow
 def test_a_detector_is_trained_once_and_named_by_all_that_decides_it(scenes, monkeypatch):
     first = detection.fit(scenes, epochs=1)
     trained = []
@@ -79,7 +79,6 @@ def test_a_detector_is_trained_once_and_named_by_all_that_decides_it(scenes, mon
         assert len(trained) == number
 
 
-@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights(scenes, monkeypatch, tmp_path):
     first = detection.fit(scenes, epochs=2)
     monkeypatch.setenv("M5_CACHE", str(tmp_path / "other"))

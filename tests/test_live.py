@@ -59,6 +59,7 @@ def test_too_large_a_file_is_refused(models, tmp_path, monkeypatch):
         live.captions_for(models, tmp_path / "mine.png")
 
 
+@pytest.mark.slow
 def test_a_photograph_is_encoded_as_those_in_the_cache(tmp_path):
     picture = Image.effect_noise((90, 70), 60).convert("RGB")
     picture.save(tmp_path / "a.png")

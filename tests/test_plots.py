@@ -189,6 +189,7 @@ def test_the_confusion_is_in_percent_of_the_row():
     assert [text.get_text() for text in axis.texts] == ["75", "25", "0", "0", "0", "0", "0", "0", "100"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["close_up", "captions_panel", "panel_of_texts"])
 def test_no_text_lies_on_another_or_is_cut_off(name):
     figure = FIGURES[name]()

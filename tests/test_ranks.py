@@ -122,6 +122,7 @@ def test_an_image_with_very_many_captions_has_a_tile_of_its_own(monkeypatch):
     assert found.images_at_least.tolist() == of_images
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.integers(2, 9), st.lists(st.integers(0, 8), min_size=1, max_size=30), st.integers(0, 9))
 def test_metrics_are_those_of_the_ranked_lists(n_images, image_of, seed):
@@ -163,6 +164,7 @@ def test_constant_embeddings_are_at_chance_or_below():
         assert values["rank"].mean() >= chance[direction]["rank"]
 
 
+@pytest.mark.slow
 def test_chance_is_what_random_orders_give():
     image_of = np.array([0, 0, 0, 1, 1, 2, 2, 2, 2, 2])
     draw, n_images = np.random.default_rng(0), 4

@@ -9,6 +9,8 @@ from torchvision.models.detection.image_list import ImageList
 
 from m5utils.encoders import boxes, detectors, image
 
+pytestmark = pytest.mark.slow  # whole detectors are built
+
 SIZE = 96
 MOBILE = "fasterrcnn_mobilenet_v3_large_fpn"
 

@@ -12,6 +12,8 @@ from m5utils import embeddings
 from m5utils.datasets.listed import ImageFiles
 from m5utils.encoders import detectors, image
 
+pytestmark = pytest.mark.slow  # whole detectors are built
+
 SIZE = 64
 MOBILE = "fasterrcnn_mobilenet_v3_large_fpn"
 

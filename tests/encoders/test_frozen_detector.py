@@ -9,6 +9,8 @@ from torchvision.ops import MultiScaleRoIAlign
 from m5utils import paths
 from m5utils.encoders import boxes, detectors, frozen_detector, image
 
+pytestmark = pytest.mark.slow  # whole detectors are built
+
 SIZE = 64
 
 

@@ -20,6 +20,7 @@ def test_words():
     assert text.words("'quoted' -dash-") == ["quoted", "dash"]
 
 
+@pytest.mark.slow
 @given(st.text())
 def test_words_of_anything(caption):
     assert all(word and word == word.strip() for word in text.words(caption))

@@ -50,6 +50,7 @@ def test_all_directions_keep_every_angle():
     np.testing.assert_allclose(fitted(asked), projected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_first_directions_are_the_singular_vectors():
     captions = many(1500)
     fitted, rows = tfidf.fit(captions, dim=8), by_loops(captions, captions)
