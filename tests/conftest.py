@@ -3,6 +3,7 @@
 import os
 import random
 import socket
+import sys
 from collections.abc import Iterator
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before torch is imported: a test gives the same on every machine
@@ -11,6 +12,9 @@ os.environ["MPLBACKEND"] = "agg"
 import numpy as np
 import pytest
 import torch
+
+# jsonschema, which nbformat asks, would compile a grammar of web addresses at every start: seconds.
+sys.modules.setdefault("rfc3987_syntax", None)
 
 LOCAL = ("127.0.0.1", "::1", "localhost")
 
