@@ -205,7 +205,7 @@ def test_drawing_takes_milliseconds(world):
 
 
 def forty_polygons():
-    """Seconds of this core for polygons on a square of 1,024 pixels, blurred and made smaller: about 60 ms."""
+    """Seconds of a core for polygons on 1,024 pixels square, blurred and made smaller, about 60 ms."""
     started, n = time.process_time(), 10
     for _ in range(n):
         picture = Image.new("RGB", (1024, 1024))
