@@ -3,7 +3,6 @@
 Knows modules, pairs of features and the cache. Must not know what a loss means, or a metric of the report.
 """
 
-import math
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from m5utils import checkpoints, heads, objectives, paths, runtime
+from m5utils.descent import descend
 from m5utils.objectives import Objective
 from m5utils.pairs import Pairs
 
@@ -70,7 +70,7 @@ def minimise(
         "rows": n_rows,
         "descent": asdict(descent),
         "seed": seed,
-        "loop": paths.code_key(sys.modules[__name__]),
+        "loop": paths.code_key(sys.modules[__name__], sys.modules[descend.__module__]),
     }
 
     def learn(folder: Path) -> None:
@@ -126,27 +126,10 @@ def fit_heads(
 def _steps(
     model: nn.Module, loss: Callable[[Tensor], Tensor], n_rows: int, descent: Descent, seed: int
 ) -> list[float]:
-    """Mean loss of every epoch of AdamW on batches of about one size."""
-    n_batches = max(1, round(n_rows / descent.batch))
-    total_steps = descent.epochs * n_batches
+    """Mean loss of every epoch of AdamW."""
     learned = model.train().parameters()
     optimizer = torch.optim.AdamW(learned, lr=descent.rate, weight_decay=descent.decay, fused=True)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * step / total_steps))
-    )
     runtime.seed_everything(seed)
-    history = []
-    for epoch in range(descent.epochs):
-        total, doing = 0.0, f"{type(model).__name__}, seed {seed}, epoch {epoch + 1} of {descent.epochs}"
-        batches = torch.randperm(n_rows).tensor_split(n_batches)
-        for rows in runtime.progress(batches, n_batches, doing, "steps"):
-            value = loss(rows.to(runtime.device()))
-            optimizer.zero_grad()
-            value.backward()
-            optimizer.step()
-            schedule.step()
-            total += value.detach()
-        history.append(float(total) / n_batches)
-        if not math.isfinite(history[-1]):
-            raise ValueError(f"{doing}: the loss is {history[-1]}. Lower the rate ({descent.rate}).")
-    return history
+    doing = f"{type(model).__name__}, seed {seed}"
+    on_device = lambda rows: loss(rows.to(runtime.device()))  # noqa: E731
+    return descend(optimizer, on_device, n_rows, descent.epochs, descent.batch, doing)

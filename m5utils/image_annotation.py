@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 from torch.nn import functional
 
-from m5utils import checkpoints, fitting, heads, objectives, paths, runtime, vocabularies
+from m5utils import checkpoints, fitting, heads, objectives, paths, runtime, semantic_losses, vocabularies
 from m5utils.alignment import Aligned
 from m5utils.fitting import Descent
 from m5utils.objectives import Objective
@@ -22,16 +22,6 @@ from m5utils.pairs import PairTask
 
 Method = Callable[[PairTask, int], tuple[Tensor, Tensor]]
 AT_ONCE = 256  # triplets whose steps are found together, one after the other all the same
-
-
-def rank_weights(n: int) -> Tensor:
-    """(n + 1,) what it costs that 0, 1, ... n wrong ones stand before the right one: 1 + 1/2 + ... + 1/rank.
-
-    Example:
-        >>> rank_weights(3)
-        tensor([0.0000, 1.0000, 1.5000, 1.8333])
-    """
-    return functional.pad((1 / torch.arange(1, n + 1, dtype=torch.float64)).cumsum(0), (1, 0)).float()
 
 
 def warp(margin: float = 0.1) -> Objective:
@@ -46,12 +36,8 @@ def warp(margin: float = 0.1) -> Objective:
     """
 
     def loss(images: Tensor, captions: Tensor, image_of: Tensor) -> Tensor:
-        similar = objectives.scores(images, captions)
-        within = functional.relu(margin + similar - similar.diagonal()[:, None])
-        within = within * objectives.negatives(image_of)
-        rank = (within > 0).sum(dim=1)
-        weight = rank_weights(len(similar)).to(similar)[rank] / rank.clamp_min(1)
-        return (weight * within.sum(dim=1)).mean()
+        similar, this = objectives.scores(images, captions), torch.arange(len(images), device=images.device)
+        return semantic_losses.warp(similar, this, ~objectives.negatives(image_of), margin)
 
     return loss
 

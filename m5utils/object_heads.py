@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from m5utils import checkpoints, heads, object_tasks, paths, products, relevance, runtime
+from m5utils import checkpoints, descent, heads, object_tasks, paths, products, relevance, runtime
+from m5utils.descent import descend
 from m5utils.object_tasks import Pictures
 
 
@@ -43,7 +44,7 @@ def fit(
         The head, ready to use, and the mean loss of every epoch.
 
     Raises:
-        ValueError: If there is no such rule, or fewer than two pictures.
+        ValueError: If there is no such rule, fewer than two pictures, or the loss stops being finite.
     """
     if rule not in relevance.RULES or len(train.ids) < 2:
         raise ValueError(
@@ -61,7 +62,7 @@ def fit(
         "seed": seed,
         "rate": rate,
         "batch": batch,
-        "code": paths.code_key(sys.modules[__name__], heads, object_tasks, relevance),
+        "code": paths.code_key(sys.modules[__name__], descent, heads, object_tasks, products, relevance),
     }
 
     def learn(folder: Path) -> None:
@@ -78,27 +79,18 @@ def _fit(head: heads.Head, train: Pictures, rule: str, epochs: int, rate: float,
     device, n = runtime.device(), len(train.ids)
     head = head.to(device)
     features = train.features.to(device)
-    n_batches = max(1, round(n / batch))
-    place = torch.empty(-(-n // n_batches), features.shape[1], device=device)
+    place = torch.empty(min(n, 2 * batch), features.shape[1], device=device)  # of a batch, again and again
     optimizer = torch.optim.AdamW(head.parameters(), lr=rate, weight_decay=1e-2, fused=True)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * n_batches)
-    history = []
-    for _ in range(epochs):
-        total = torch.zeros((), device=device)
-        for rows in torch.randperm(n).tensor_split(n_batches):
-            counts = train.counts[rows.numpy()]
-            alike = torch.from_numpy(object_tasks.answers(counts, counts, rule))
-            chosen = torch.index_select(features, 0, rows.to(device), out=place[: len(rows)])
-            standard = head.prepared(chosen)  # all at once would take twice the memory
-            projected = products.Multiplied.apply(standard, head.layers.weight)
-            value = triplet(functional.normalize(projected), alike)
-            optimizer.zero_grad()
-            value.backward()
-            optimizer.step()
-            schedule.step()
-            total += value.detach()
-        history.append(float(total) / n_batches)
-    return history
+
+    def loss(rows: Tensor) -> Tensor:
+        counts = train.counts[rows.numpy()]
+        alike = torch.from_numpy(object_tasks.answers(counts, counts, rule))
+        chosen = torch.index_select(features, 0, rows.to(device), out=place[: len(rows)])
+        standard = head.prepared(chosen)  # all at once would take twice the memory
+        projected = products.Multiplied.apply(standard, head.layers.weight)
+        return triplet(functional.normalize(projected), alike)
+
+    return descend(optimizer, loss, n, epochs, batch, f"triplets by {rule}")
 
 
 def triplet(embeddings: Tensor, alike: Tensor, margin: float = 0.2) -> Tensor:

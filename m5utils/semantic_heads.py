@@ -14,7 +14,8 @@ from scipy import sparse
 from torch import Tensor, nn
 from torch.nn import functional
 
-from m5utils import checkpoints, heads, paths, runtime, semantic_losses, semantic_triplets
+from m5utils import checkpoints, descent, heads, paths, runtime, semantic_losses, semantic_triplets
+from m5utils.descent import descend
 from m5utils.semantic_triplets import Described
 
 OBJECTIVES = ("visual", "joint", "wsabie")
@@ -117,7 +118,7 @@ def fit(train: Described, recipe: Recipe, seed: int = 0) -> tuple[Joint, list[fl
         "train": train.key,
         "recipe": asdict(recipe),
         "seed": seed,
-        "code": paths.code_key(sys.modules[__name__], heads, semantic_losses, semantic_triplets),
+        "code": paths.code_key(sys.modules[__name__], descent, heads, semantic_losses, semantic_triplets),
     }
 
     def learn(folder: Path) -> None:
@@ -131,32 +132,16 @@ def fit(train: Described, recipe: Recipe, seed: int = 0) -> tuple[Joint, list[fl
 
 def _fit(model: Joint, train: Described, recipe: Recipe) -> list[float]:
     """Train a model; the mean loss of every epoch."""
-    device, n = runtime.device(), len(train)
+    device = runtime.device()
     model, features = model.to(device), model.images.prepared(train.features).to(device)
     step = (
         _wsabie(model, features, train, recipe)
         if recipe.objective == "wsabie"
         else _triplets(model, features, train, recipe)
     )
-    n_batches = max(1, round(n / recipe.batch))
     optimizer = torch.optim.Adam(model.parameters(), lr=recipe.rate, fused=True)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.epochs * n_batches)
-    history = []
-    for epoch in runtime.progress(range(recipe.epochs), recipe.epochs, f"{recipe.objective} heads", "epochs"):
-        total = torch.zeros((), device=device)
-        for rows in torch.randperm(n).tensor_split(n_batches):
-            value = step(rows.numpy())
-            if not value.isfinite():
-                raise ValueError(
-                    f"epoch {epoch + 1}: the loss is {value.item()}. Lower the rate ({recipe.rate})."
-                )
-            optimizer.zero_grad()
-            value.backward()
-            optimizer.step()
-            schedule.step()
-            total += value.detach()
-        history.append(float(total) / n_batches)
-    return history
+    doing = f"{recipe.objective} heads"
+    return descend(optimizer, lambda rows: step(rows.numpy()), len(train), recipe.epochs, recipe.batch, doing)
 
 
 def _triplets(model: Joint, features: Tensor, train: Described, recipe: Recipe):  # noqa: ANN202

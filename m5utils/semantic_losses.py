@@ -6,6 +6,7 @@ Slides: Gordo and Larlus, CVPR 2017, "Proposed Methods", (1) to (3).
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 
 def triplet(query: Tensor, positive: Tensor, negative: Tensor, margin: float) -> Tensor:
@@ -47,6 +48,16 @@ def joint(
     )
 
 
+def rank_weights(n: int) -> Tensor:
+    """(n + 1,) what it costs that 0, 1, ... n wrong ones stand before the right one: 1 + 1/2 + ... + 1/rank.
+
+    Example:
+        >>> rank_weights(3)
+        tensor([0.0000, 1.0000, 1.5000, 1.8333])
+    """
+    return functional.pad((1 / torch.arange(1, n + 1, dtype=torch.float64)).cumsum(0), (1, 0)).float()
+
+
 def warp(scores: Tensor, annotation: Tensor, own: Tensor, margin: float) -> Tensor:
     """WSABIE's loss: an annotation that stands low costs as much as the ranks above it.
 
@@ -68,5 +79,5 @@ def warp(scores: Tensor, annotation: Tensor, own: Tensor, margin: float) -> Tens
     right = scores.gather(1, annotation[:, None])
     violated = (margin - right + scores).clamp_min(0).masked_fill(own, 0)
     rank = (violated > 0).sum(dim=1)
-    cost = torch.cat([scores.new_zeros(1), (1 / torch.arange(1, scores.shape[1] + 1).to(scores)).cumsum(0)])
+    cost = rank_weights(scores.shape[1]).to(scores)
     return (cost[rank] * violated.sum(dim=1) / rank.clamp_min(1)).mean()

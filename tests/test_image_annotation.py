@@ -6,14 +6,14 @@ import pytest
 import torch
 from reference import gaussian
 
-from m5utils import image_annotation, objectives
+from m5utils import image_annotation, objectives, semantic_losses
 from m5utils.fitting import Descent
 
 
 def test_rank_weights_are_sums_of_one_over_rank():
     exact = [sum((Fraction(1, j) for j in range(1, rank + 1)), Fraction(0)) for rank in range(8)]
     assert exact[3] == Fraction(11, 6)
-    np.testing.assert_allclose(image_annotation.rank_weights(7), [float(one) for one in exact], rtol=1e-6)
+    np.testing.assert_allclose(semantic_losses.rank_weights(7), [float(one) for one in exact], rtol=1e-6)
 
 
 def by_draws(images, captions, image_of, margin):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from m5utils import metrics, object_heads, relevance, search
+from m5utils import metrics, object_heads, paths, relevance, search
 from m5utils.object_tasks import Pictures, answers
 from tests import reference
 
@@ -130,6 +130,15 @@ def test_never_more_than_a_batch_is_compared(monkeypatch):
     )
     object_heads.fit(drawn(90), "selection", dim=4, epochs=1, batch=30)
     assert compared == [(30, 30)] * 3
+
+
+def test_a_loss_that_is_not_finite_stops_with_its_epoch_and_nothing_is_kept(monkeypatch):
+    monkeypatch.setattr(object_heads, "triplet", lambda embeddings, _: embeddings.sum() * torch.nan)
+    with pytest.raises(
+        ValueError, match=r"triplets by selection, epoch 1 of 2: the loss is nan\. Lower the rate"
+    ):
+        object_heads.fit(drawn(20), "selection", dim=4, epochs=2, batch=10)
+    assert not list(paths.cache().glob("heads/*/head.safetensors"))
 
 
 def test_what_cannot_be_learned_from_is_refused():
