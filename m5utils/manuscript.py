@@ -170,10 +170,14 @@ def check(used: Uses, profile_name: str, known: dict[str, float], made_here: Ite
     _refuse(problems, "the documents use what is not there")
 
 
+def there(folder: Path) -> list[str]:
+    """Those of `DOCUMENTS` that a folder has."""
+    return [document for document in DOCUMENTS if (folder / f"{document}.tex").is_file()]
+
+
 def unused(profile_name: str, folder: Path) -> list[str]:
     """The figures that were produced and that no document of a folder uses."""
-    there = [document for document in DOCUMENTS if (folder / f"{document}.tex").is_file()]
-    used = uses(there, folder)
+    used = uses(there(folder), folder)
     return [name for name in figures(profile_name) if name not in used.plots | used.photos]
 
 

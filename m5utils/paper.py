@@ -95,7 +95,8 @@ def prepare(documents: Iterable[str], profile_name: str, allow_stale: bool, fold
     known = manuscript.numbers(profile.name)
     used = manuscript.uses(documents, paths.GENERATED.parent)
     manuscript.check(used, profile.name, known, {*report_tables.NAMES, *_cards()})
-    made = _own_tables(used, known, profile)
+    everywhere = manuscript.uses(manuscript.there(paths.GENERATED.parent), paths.GENERATED.parent)
+    made = _own_tables(everywhere, known, profile)  # all of one run, whichever document is compiled
     _refuse_stale(stale(profile), profile.name, allow_stale)
     for name, text in made.items():
         _publish_if_new(paths.GENERATED / profile.name / f"{name}.tex", text)

@@ -163,6 +163,16 @@ def test_tables_name_the_split_that_was_reported_on(
     assert paper._captions_split("lab") == expected
 
 
+def test_the_tables_of_all_documents_are_written_whichever_is_compiled(
+    house: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(paper, "_own_tables", lambda used, *_: dict.fromkeys(used.tables, "new"))
+    (house / "report" / "week4.tex").write_text(MAIN.replace("MAP", r"\tableof{slides_02} MAP"))
+    paper.prepare(["main"], "demo", False, house / "sources")
+    assert (paths.GENERATED / "demo" / "slides_02.tex").read_text() == "new"
+    assert not (house / "sources" / "generated" / "demo" / "slides_02.tex").exists()
+
+
 # --- the zip ----------------------------------------------------------------------------------------------
 
 
