@@ -37,6 +37,8 @@ class Recipe:
         constant: Whether the rate stays what it is.
         decay: Weight decay.
         measured_by: "cosine", or "euclidean" for objectives that know it; scores are measured alike.
+        captions_per_image: How many captions of an image, at most, stay together in a batch, for objectives
+            that look at these: 1 draws each by itself.
     """
 
     objective: str = "info_nce"
@@ -50,6 +52,7 @@ class Recipe:
     constant: bool = False
     decay: float = 1e-2
     measured_by: str = "cosine"
+    captions_per_image: int = 1
 
 
 DECK = Recipe(
@@ -110,7 +113,8 @@ def fit(
 ) -> Fitted:
     """Train two heads on pairs of features; kept in the cache, named by all that decides them.
 
-    Every epoch goes through all captions in an order drawn anew, each beside its image. With `validation`,
+    Every epoch goes through all captions in an order drawn anew, each beside its image, in groups of
+    `captions_per_image`. With `validation`,
     the weights of the epoch that ranks it best are kept, and training stops when `patience` epochs in a row
     were no better. A run that was killed goes on from what was saved last, to the same weights.
 
@@ -123,11 +127,13 @@ def fit(
 
     Raises:
         ValueError: If the loss stops being finite (with the step at which it did), a name is unknown, or a
-            batch would hold fewer than two pairs.
+            batch could hold fewer than two pairs.
     """
-    if recipe.batch < 2:
+    if recipe.captions_per_image < 1 or recipe.batch < 2 * recipe.captions_per_image:
         raise ValueError(
-            f"expected batches of at least 2 pairs, one to be right and one to be wrong; got {recipe.batch}"
+            "expected captions_per_image >= 1 and batches of at least "
+            f"{2 * max(1, recipe.captions_per_image)} pairs, some to be right and some to be wrong; "
+            f"got {recipe.captions_per_image} and {recipe.batch}"
         )
     said = {
         "train": train.key,
@@ -206,14 +212,16 @@ def _train(
         head.prepared(rows.to(device))
         for head, rows in ((model.images, train.images), (model.captions, train.captions))
     )
-    image_of = torch.as_tensor(train.image_of, device=device)
+    image_of, sentences = (
+        torch.as_tensor(numbers, device=device) for numbers in (train.image_of, train.sentences)
+    )
     resume, about = folder / "resume.safetensors", {"loss": [], "validation": [], "seconds": 0.0}
     about = checkpoints.load(resume, modules, optimizer) or about
     saved = time.monotonic()
     while len(about["loss"]) < recipe.epochs and not _stalled(about["validation"], patience):
         epoch, started = len(about["loss"]), time.monotonic()
         runtime.seed_everything(seed * 10_000 + epoch)  # nothing to remember of a generator between epochs
-        batches = _batches(len(image_of), recipe.batch)
+        batches = _batches(train.image_of, recipe.batch, recipe.captions_per_image)
         doing = f"{recipe.objective}, seed {seed}, epoch {epoch + 1} of {recipe.epochs}"
         total = torch.zeros((), device=device)
         for step, rows in enumerate(runtime.progress(batches, len(batches), doing, "steps")):
@@ -222,9 +230,8 @@ def _train(
                 for group in optimizer.param_groups:
                     group["lr"] = recipe.rate * 0.5 * (1 + math.cos(math.pi * done))
             of_rows = image_of[rows]
-            value = objective(
-                model.images.project(images[of_rows]), model.captions.project(captions[rows]), of_rows
-            )
+            embedded = model.images.project(images[of_rows]), model.captions.project(captions[rows])
+            value = objective(*embedded, of_rows, sentences[rows])
             if not value.isfinite():
                 raise ValueError(
                     f"{doing}, step {step + 1}: the loss is {value.item()}. Lower the rate ({recipe.rate}); "
@@ -247,9 +254,30 @@ def _train(
     resume.unlink(missing_ok=True)
 
 
-def _batches(n: int, batch: int) -> list[Tensor]:
-    """All rows in an order drawn anew, in batches of about one size: none is left with a single pair."""
-    return list(torch.randperm(n).tensor_split(max(1, round(n / batch))))
+def _batches(image_of: np.ndarray, batch: int, together: int = 1) -> list[Tensor]:
+    """All rows in an order drawn anew, in batches of about one size: none is left with a single pair.
+
+    Args:
+        image_of: (n,) the image of each row.
+        batch: Rows of a batch, about.
+        together: Rows of an image stand next to each other in groups of this many, the last of what is left;
+            a group is where the first of it was drawn, and is not cut.
+    """
+    n = len(image_of)
+    order = torch.randperm(n)
+    first = _first_of_group(torch.as_tensor(image_of)[order], together)
+    first, grouped = first.sort(stable=True)
+    cuts = [int(part[0]) for part in torch.arange(n).tensor_split(max(1, round(n / batch)))]
+    starts = torch.searchsorted(first, first[cuts])  # a cut moves to where its group begins
+    return list(order[grouped].tensor_split(starts[1:]))
+
+
+def _first_of_group(image_of: Tensor, together: int) -> Tensor:
+    """(n,) for each place the first place of its group: the next `together` places of the same image."""
+    by_image, places = image_of.sort(stable=True)
+    here = torch.arange(len(image_of))
+    in_image = here - torch.searchsorted(by_image, by_image)
+    return torch.empty_like(here).scatter_(0, places, places[here - in_image % together])
 
 
 def _stalled(validation: list[float], patience: int) -> bool:

@@ -47,6 +47,20 @@ def stems(caption: str) -> list[str]:
     return [stem(word) for word in text.words(caption)]
 
 
+def sentence_numbers(captions: Sequence[str]) -> np.ndarray:
+    """(n_captions,) int64: captions of the same words in the same order have the same number.
+
+    Case and punctuation do not count, see `text.words`. A caption without words says the same as no other.
+
+    Example:
+        >>> sentence_numbers(["A dog runs.", "A cat.", "a dog runs", "", "..."])
+        array([0, 1, 0, 3, 4])
+    """
+    first: dict[object, int] = {}
+    said = (tuple(text.words(caption)) or row for row, caption in enumerate(captions))
+    return np.array([first.setdefault(one, row) for row, one in enumerate(said)], dtype=np.int64)
+
+
 # ---- rows of weighted words ----
 
 

@@ -115,7 +115,7 @@ def correlation_loss(ridge: float) -> Objective:
     Reference: Andrew, Arora, Bilmes, Livescu, "Deep canonical correlation analysis", ICML 2013.
     """
 
-    def loss(images: Tensor, captions: Tensor, image_of: Tensor) -> Tensor:  # noqa: ARG001 - no negatives
+    def loss(images: Tensor, captions: Tensor, _image_of: Tensor, _sentence_of: Tensor) -> Tensor:
         if len(images) <= images.shape[1]:
             raise ValueError(
                 f"expected more pairs in a batch than {images.shape[1]} outputs; got {len(images)}"

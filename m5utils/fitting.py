@@ -113,11 +113,14 @@ def fit_heads(
         head.to(device).prepared(rows.to(device))
         for head, rows in ((images, train.images), (captions, train.captions))
     )
-    image_of = torch.as_tensor(train.image_of, device=device)
+    image_of, sentences = (
+        torch.as_tensor(numbers, device=device) for numbers in (train.image_of, train.sentences)
+    )
 
     def loss(rows: Tensor) -> Tensor:
         of_rows = image_of[rows]
-        return objective(images.project(of_images[of_rows]), captions.project(of_captions[rows]), of_rows)
+        embedded = images.project(of_images[of_rows]), captions.project(of_captions[rows])
+        return objective(*embedded, of_rows, sentences[rows])
 
     said = decided_by | {"train": train.key, "heads": paths.code_key(heads, objectives)}
     return minimise(nn.ModuleList(learned), loss, len(image_of), descent, seed, said)

@@ -75,6 +75,28 @@ def deck_b(features: Tensor, dim: int = 200, width: int = 384) -> Head:
     return Head(features, layers, normalise=False, standardise=False)
 
 
+def branch(features: Tensor, dim: int = 512, width: int = 2048) -> Head:
+    """A branch of the structure-preserving network: linear, ReLU, dropout, linear, batch norm, length 1.
+
+    Dropout and the batch's statistics are of training alone: embed after `eval()`.
+
+    Reference: Wang, Li, Lazebnik, "Learning deep structure-preserving image-text embeddings", CVPR 2016.
+    """
+    layers = nn.Sequential(
+        nn.Linear(features.shape[1], width),
+        nn.ReLU(),
+        nn.Dropout(0.5),
+        nn.Linear(width, dim),
+        nn.BatchNorm1d(dim),
+    )
+    return Head(features, layers)
+
+
+def branch_linear(features: Tensor, dim: int = 512) -> Head:
+    """The same paper's linear variant: one linear layer, batch norm, length 1."""
+    return Head(features, nn.Sequential(nn.Linear(features.shape[1], dim), nn.BatchNorm1d(dim)))
+
+
 class Attention(nn.Module):
     """Learns which words of a caption count: weighted means of its word vectors, then a linear layer.
 
@@ -109,7 +131,14 @@ class Attention(nn.Module):
         return functional.normalize(self.layers(weighted.flatten(1)))
 
 
-HEADS = {"linear": linear, "hidden": hidden, "deck_a": deck_a, "deck_b": deck_b}
+HEADS = {
+    "linear": linear,
+    "hidden": hidden,
+    "deck_a": deck_a,
+    "deck_b": deck_b,
+    "branch": branch,
+    "branch_linear": branch_linear,
+}
 
 
 def by_name(name: str, features: Tensor, dim: int, words: Tensor | None = None) -> nn.Module:

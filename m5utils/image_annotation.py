@@ -35,7 +35,7 @@ def warp(margin: float = 0.1) -> Objective:
     Reference: Weston, Bengio, Usunier, "WSABIE", IJCAI 2011.
     """
 
-    def loss(images: Tensor, captions: Tensor, image_of: Tensor) -> Tensor:
+    def loss(images: Tensor, captions: Tensor, image_of: Tensor, _sentence_of: Tensor) -> Tensor:
         similar, this = objectives.scores(images, captions), torch.arange(len(images), device=images.device)
         return semantic_losses.warp(similar, this, ~objectives.negatives(image_of), margin)
 

@@ -1,9 +1,10 @@
 """What training pulls together and pushes apart when the labels are pairs: an image and what describes it.
 
-Knows embeddings of a batch of pairs, and which of them show the same image. Must not know how they were
-made. Every objective is a function of the batch's scores, images × captions, whose diagonal holds the
-right pairs. Captions of one image are never each other's negatives: their places are masked.
-Slides: P5 (a), (b); deck of group 7, "Training instances".
+Knows embeddings of a batch of pairs, and which of them show the same image or say the same. Must not know
+how they were made. An objective is a function of the batch's scores, images × captions, whose diagonal holds
+the right pairs; `structure_preserving` looks at those among images and among captions too. Captions of one
+image are never each other's negatives: their places are masked.
+Slides: P5 (a), (b); deck of group 7, "Training instances"; Wang, Li, Lazebnik, 18 to 23.
 """
 
 from collections.abc import Callable
@@ -13,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 DIRECTIONS = ("both", "image_to_text", "text_to_image")
-Objective = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""From (n, dim) images, (n, dim) captions and (n,) image numbers to a scalar loss."""
+Objective = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+"""From (n, dim) images, (n, dim) captions, (n,) image and (n,) sentence numbers to a scalar loss."""
 
 
 def scores(images: Tensor, captions: Tensor, measured_by: str = "cosine") -> Tensor:
@@ -46,7 +47,7 @@ def rolled(margin: float = 0.5, measured_by: str = "cosine", direction: str = "i
     or each in turn. A pair whose neighbour in the batch shows the same image has no negative and counts 0.
     """
 
-    def loss(images: Tensor, captions: Tensor, image_of: Tensor) -> Tensor:
+    def loss(images: Tensor, captions: Tensor, image_of: Tensor, _sentence_of: Tensor) -> Tensor:
         similar = scores(images, captions, measured_by)
         this = torch.arange(len(similar), device=similar.device)
         following = this.roll(-1)
@@ -66,7 +67,7 @@ def sum_of_hinges(margin: float = 0.2, measured_by: str = "cosine", direction: s
     Reference: Kiros, Salakhutdinov, Zemel, 2014.
     """
 
-    def loss(images: Tensor, captions: Tensor, image_of: Tensor) -> Tensor:
+    def loss(images: Tensor, captions: Tensor, image_of: Tensor, _sentence_of: Tensor) -> Tensor:
         hinges = _hinges(images, captions, image_of, margin, measured_by, direction)
         return torch.stack([terms.sum(dim=1).mean() for terms in hinges]).sum()
 
@@ -79,9 +80,63 @@ def hardest_negative(margin: float = 0.2, measured_by: str = "cosine", direction
     Reference: Faghri, Fleet, Kiros, Fidler, "VSE++", BMVC 2018.
     """
 
-    def loss(images: Tensor, captions: Tensor, image_of: Tensor) -> Tensor:
+    def loss(images: Tensor, captions: Tensor, image_of: Tensor, _sentence_of: Tensor) -> Tensor:
         hinges = _hinges(images, captions, image_of, margin, measured_by, direction)
         return torch.stack([terms.amax(dim=1).mean() for terms in hinges]).sum()
+
+    return loss
+
+
+def structure_preserving(
+    margin: float = 0.1,
+    text_to_image: float = 1.0,
+    images: float = 0.0,
+    texts: float = 0.1,
+    hardest: int = 10,
+) -> Objective:
+    """Hinges over triplets across images and sentences, and within each so that neighbours stay together.
+
+    Σ max(0, margin + d(anchor, match) - d(anchor, other)) over the batch's triplets, where d is the Euclidean
+    distance between embeddings of length 1. Of each anchor and match only the `hardest` others count that
+    violate it most. There are four such sums, each with a weight:
+
+    * 1: an image, a sentence that describes it, one that does not;
+    * `text_to_image`: a sentence, an image that it describes, one that it does not;
+    * `images`: an image, another that shares a sentence with it, one that shares none;
+    * `texts`: a sentence, another of the same image, one that shares no image with it.
+
+    An image or a sentence that is in the batch several times counts once, as it stands there first, and is no
+    neighbour of itself. What describes what is what the batch's pairs say: `Recipe.captions_per_image` keeps
+    those of an image together. A sum without triplets is 0. The total is divided by the batch's pairs, which
+    leaves the weights as they are and makes the loss comparable between batches.
+
+    The defaults are the slides' "bi-directional, structure"; `text_to_image=0` is one-directional. No two
+    images of their data share a caption, so the weight of `images` is 0 in all of their rows.
+
+    Raises:
+        ValueError: If a weight is below 0, or `hardest` below 1.
+
+    Reference: Wang, Li, Lazebnik, "Learning deep structure-preserving image-text embeddings", CVPR 2016.
+    """
+    if min(text_to_image, images, texts) < 0 or hardest < 1:
+        raise ValueError(
+            "expected text_to_image, images, texts >= 0 and hardest >= 1; "
+            f"got {text_to_image}, {images}, {texts} and {hardest}"
+        )
+    among_images, among_texts = images, texts
+
+    def loss(images: Tensor, captions: Tensor, image_of: Tensor, sentence_of: Tensor) -> Tensor:
+        (first_images, image), (first_texts, text) = _distinct(image_of), _distinct(sentence_of)
+        x, y = functional.normalize(images[first_images]), functional.normalize(captions[first_texts])
+        describes = torch.zeros(len(x), len(y), dtype=torch.bool, device=x.device)
+        describes[image, text] = True
+        total = _violations(x, y, describes, ~describes, margin, hardest)
+        if text_to_image:
+            total = total + text_to_image * _violations(y, x, describes.T, ~describes.T, margin, hardest)
+        for weight, rows, of_rows in ((among_images, x, describes), (among_texts, y, describes.T)):
+            if weight:
+                total = total + weight * _violations(rows, rows, *_neighbours(of_rows), margin, hardest)
+        return total / len(images)
 
     return loss
 
@@ -100,7 +155,7 @@ class InfoNCE(nn.Module):
         self.direction = _known(direction)
         self.log_scale = nn.Parameter(torch.tensor(1 / temperature).log())
 
-    def forward(self, images: Tensor, captions: Tensor, image_of: Tensor) -> Tensor:
+    def forward(self, images: Tensor, captions: Tensor, image_of: Tensor, _sentence_of: Tensor) -> Tensor:
         """The loss of a batch; see `Objective`."""
         logits = scores(images, captions) * self.log_scale.exp().clamp(1, 100)
         others = ~negatives(image_of)
@@ -127,7 +182,7 @@ class Sigmoid(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(scale).log())
         self.bias = nn.Parameter(torch.tensor(bias))
 
-    def forward(self, images: Tensor, captions: Tensor, image_of: Tensor) -> Tensor:
+    def forward(self, images: Tensor, captions: Tensor, image_of: Tensor, _sentence_of: Tensor) -> Tensor:
         """The loss of a batch; see `Objective`."""
         logits = scores(images, captions) * self.log_scale.exp() + self.bias
         wrong = negatives(image_of)
@@ -140,6 +195,7 @@ OBJECTIVES = {
     "rolled": rolled,
     "sum_of_hinges": sum_of_hinges,
     "hardest_negative": hardest_negative,
+    "structure_preserving": structure_preserving,
     "info_nce": InfoNCE,
     "sigmoid": Sigmoid,
 }
@@ -168,6 +224,39 @@ def _hinges(
     wrong = similar.masked_fill(~negatives(image_of), -torch.inf)
     by_anchor = {"image_to_text": wrong, "text_to_image": wrong.T}
     return [functional.relu(by_anchor[each] + required) for each in _each(direction)]
+
+
+def _distinct(numbers: Tensor) -> tuple[Tensor, Tensor]:
+    """Where each different number stands first, and for each place which of these holds its number."""
+    _, which = numbers.unique(return_inverse=True)
+    places = torch.arange(len(numbers), device=numbers.device)
+    after_all = places.new_full((int(which.max()) + 1,), len(numbers))
+    return after_all.scatter_reduce(0, which, places, "amin"), which
+
+
+def _neighbours(has: Tensor) -> tuple[Tensor, Tensor]:
+    """From (n, m) bool to (n, n) bool: which other rows have a column in common with each, and which none."""
+    shared = has.float() @ has.float().T > 0
+    return shared.clone().fill_diagonal_(False), ~shared
+
+
+def _violations(
+    anchors: Tensor, others: Tensor, right: Tensor, wrong: Tensor, margin: float, hardest: int
+) -> Tensor:
+    """Sum over anchors and right ones of the `hardest` largest hinges, those of the nearest wrong ones.
+
+    Args:
+        anchors: (n, dim).
+        others: (m, dim).
+        right: (n, m) bool, what should be near.
+        wrong: (n, m) bool, what should be farther by the margin.
+        margin: By how much.
+        hardest: Triplets for each right one, at most.
+    """
+    distances = torch.cdist(anchors, others)
+    too_near = distances.masked_fill(~wrong, torch.inf).topk(min(hardest, len(others)), largest=False).values
+    anchor, match = right.nonzero(as_tuple=True)
+    return functional.relu(margin + distances[anchor, match][:, None] - too_near[anchor]).sum()
 
 
 def _each(direction: str) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+from scipy import sparse
 from torch import Tensor
 
 from m5utils import paths, products, relevance
@@ -22,15 +23,18 @@ class Pairs:
             numbers of each caption's words, -1 behind the last.
         image_of: (n_captions,) int64, which image each caption describes, sorted.
         words: (n_words, word_dim) float32, for heads that learn how to put words together; None for others.
+        sentence_of: (n_captions,) int64, which sentence each caption is: captions that say the same, of one
+            image or of several, have the same number. None: each is a sentence of its own.
     """
 
     images: Tensor
     captions: Tensor
     image_of: np.ndarray
     words: Tensor | None = None
+    sentence_of: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        """Refuse features that are not finite, and captions without an image."""
+        """Refuse features that are not finite, and captions without an image or a sentence."""
         products.check_finite(self.images, "image features")
         products.check_finite(self.captions, "caption features")
         if self.words is not None:
@@ -40,18 +44,48 @@ class Pairs:
             raise ValueError(
                 f"expected {len(self.captions)} captions' images, each from 0 to {len(self.images) - 1}"
             )
+        if self.sentence_of is not None and self.sentence_of.shape != self.image_of.shape:
+            raise ValueError(
+                f"expected a sentence's number for each of {len(self.captions)} captions; "
+                f"got {self.sentence_of.shape}"
+            )
 
     @cached_property
     def key(self) -> str:
         """Names their content."""
         words = () if self.words is None else (self.words.numpy(),)
-        parts = (self.images.numpy(), self.captions.numpy(), self.image_of, *words)
+        sentences = () if self.sentence_of is None else (self.sentence_of,)
+        parts = (self.images.numpy(), self.captions.numpy(), self.image_of, *words, *sentences)
         return paths.key_of([paths.key_of_array(part) for part in parts])
+
+    @property
+    def sentences(self) -> np.ndarray:
+        """(n_captions,) int64: `sentence_of`, or a number of its own for each caption."""
+        return np.arange(len(self.image_of)) if self.sentence_of is None else self.sentence_of
 
     def take(self, images: np.ndarray) -> "Pairs":
         """The images in these rows, in this order, with their captions, which must be sorted by image."""
         chosen, image_of = relevance.captions_of(self.image_of, images)
-        return replace(self, images=self.images[images], captions=self.captions[chosen], image_of=image_of)
+        sentence_of = None if self.sentence_of is None else self.sentence_of[chosen]
+        return replace(
+            self,
+            images=self.images[images],
+            captions=self.captions[chosen],
+            image_of=image_of,
+            sentence_of=sentence_of,
+        )
+
+
+def sharing_a_sentence(pairs: Pairs) -> int:
+    """How many pairs of different images have a caption that says the same: 0 where no two do.
+
+    What `objectives.structure_preserving` calls neighbours among images; slides of Wang, Li, Lazebnik, 23:
+    "No images have the same caption".
+    """
+    said, sentence = np.unique(pairs.sentences, return_inverse=True)
+    ones, shape = np.ones(len(sentence), dtype=np.int64), (len(pairs.images), len(said))
+    says = sparse.csr_array((ones, (pairs.image_of, sentence)), shape=shape)
+    return sparse.triu(says @ says.T, k=1).nnz
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,9 +5,9 @@ import pytest
 import torch
 from reference import gaussian
 
-from m5utils import alignment, checkpoints, heads, objectives, paths, ranks
+from m5utils import alignment, checkpoints, fitting, heads, objectives, paths, ranks
 from m5utils.alignment import Recipe
-from m5utils.pairs import Pairs, PairTask
+from m5utils.pairs import Pairs, PairTask, sharing_a_sentence
 
 SMALL = Recipe(dim=8, epochs=4, batch=16, rate=1e-2)
 
@@ -95,6 +95,7 @@ def test_the_deck_is_an_activation_and_a_linear_layer():
     assert dataclasses.asdict(alignment.DECK) == {
         "objective": "rolled", "settings": (), "image_head": "deck_a", "caption_head": "deck_a", "dim": 1000,
         "epochs": 4, "batch": 32, "rate": 2e-5, "constant": True, "decay": 0.01, "measured_by": "euclidean",
+        "captions_per_image": 1,
     }  # fmt: skip
 
 
@@ -184,9 +185,9 @@ batches = alignment._batches
 def test_a_loss_that_is_not_finite_stops_and_keeps_what_was_saved(monkeypatch):
     calls = []
 
-    def bad_after_two_epochs(images, captions, image_of):
+    def bad_after_two_epochs(*batch):
         calls.append(1)
-        value = objectives.sum_of_hinges()(images, captions, image_of)
+        value = objectives.sum_of_hinges()(*batch)
         return value * (torch.nan if len(calls) > 12 else 1)
 
     monkeypatch.setitem(objectives.OBJECTIVES, "rolled", lambda: bad_after_two_epochs)
@@ -203,10 +204,125 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_what_was_saved(monkeypatch):
 
 def test_batches_are_all_rows_once_and_never_a_single_one():
     for n in range(2, 70):
-        parts = alignment._batches(n, 16)
+        parts = alignment._batches(np.arange(n), 16)
         assert sorted(torch.cat(parts).tolist()) == list(range(n))
         assert min(map(len, parts)) >= 2
         assert max(map(len, parts)) <= 24
+
+
+def test_captions_by_themselves_are_drawn_as_ever():
+    torch.manual_seed(3)
+    found = alignment._batches(np.repeat(np.arange(9), 5), 16)
+    torch.manual_seed(3)
+    expected = torch.randperm(45).tensor_split(3)
+    assert [rows.tolist() for rows in found] == [rows.tolist() for rows in expected]
+
+
+@pytest.mark.parametrize("together", [2, 3, 5, 8])
+def test_captions_of_an_image_stay_together_in_groups(together):
+    draw, cut = np.random.default_rng(0), 0
+    for n_images in [*range(1, 30), 200]:
+        counts = draw.integers(0, 8, n_images)
+        counts[0] = 2
+        image_of = np.repeat(np.arange(n_images), counts)
+        batch = 2 * together + n_images % 4
+        torch.manual_seed(n_images)
+        parts = alignment._batches(image_of, batch, together)
+        assert sorted(torch.cat(parts).tolist()) == list(range(len(image_of)))
+        assert min(map(len, parts)) >= 2
+        assert max(map(len, parts)) <= 1.5 * batch + together
+        # every image is in as few groups as it can be, and each group is next to itself in one batch
+        order = torch.cat([torch.full_like(rows, number) for number, rows in enumerate(parts)])
+        images = image_of[torch.cat(parts)]
+        borders = (np.diff(images) != 0) | (np.diff(order) != 0)
+        runs = np.split(images, 1 + np.flatnonzero(borders))
+        found = {image: [len(run) for run in runs if run[0] == image] for image in set(images.tolist())}
+        for image, lengths in found.items():
+            assert len(lengths) <= -(-counts[image] // together)
+            assert sum(length % together for length in lengths) == counts[image] % together
+        cut += len(parts) - 1
+        torch.manual_seed(n_images)
+        again = alignment._batches(image_of, batch, together)
+        assert all(torch.equal(one, other) for one, other in zip(parts, again, strict=True))
+        torch.manual_seed(n_images + 1)
+        if n_images > 3:
+            assert not torch.equal(torch.cat(alignment._batches(image_of, batch, together)), torch.cat(parts))
+    assert cut > 100
+
+
+def test_a_group_is_drawn_out_of_all_captions_of_its_image():
+    image_of, seen = np.repeat(np.arange(4), 5), set()
+    for _ in range(200):
+        (rows,) = alignment._batches(image_of, 20, 2)
+        first = rows[:2].tolist()
+        assert first[0] // 5 == first[1] // 5
+        seen.add(tuple(first))
+    assert len(seen) > 60  # of 4 images × 5 × 4 ordered pairs
+
+
+@pytest.mark.parametrize("fit", ["alignment", "fitting"])
+def test_an_objective_is_told_images_and_sentences_of_its_rows(monkeypatch, fit):
+    sentence_of = np.random.default_rng(0).integers(0, 50, 80)
+    train = dataclasses.replace(pairs(), sentence_of=sentence_of)
+    seen = []
+
+    def told(images, captions, image_of, of_rows):
+        seen.append((image_of.tolist(), of_rows.tolist()))
+        return objectives.sum_of_hinges()(images, captions, image_of, of_rows)
+
+    def once(train):
+        seen.clear()
+        if fit == "fitting":
+            both = heads.linear(train.images, 8), heads.linear(train.captions, 8)
+            fitting.fit_heads(*both, train, told, fitting.Descent(1, 16), 0, {})
+        else:
+            monkeypatch.setitem(objectives.OBJECTIVES, "rolled", lambda: told)
+            alignment.fit(train, dataclasses.replace(SMALL, objective="rolled", epochs=1))
+        return sorted(both for part in seen for both in zip(*part, strict=True))
+
+    assert once(train) == sorted(zip(train.image_of.tolist(), sentence_of.tolist(), strict=True))
+    assert once(pairs()) == list(zip(train.image_of.tolist(), range(80), strict=True))
+
+
+def test_captions_of_an_image_reach_the_objective_together(monkeypatch):
+    seen = []
+
+    def told(images, captions, image_of, sentence_of):
+        seen.append(image_of)
+        return objectives.structure_preserving()(images, captions, image_of, sentence_of)
+
+    monkeypatch.setitem(objectives.OBJECTIVES, "rolled", lambda: told)
+    recipe = dataclasses.replace(SMALL, objective="rolled", epochs=1, captions_per_image=5)
+    alignment.fit(pairs(per_image=5), recipe)
+    assert all((image_of.bincount() % 5 == 0).all() for image_of in seen)
+    assert len(seen) == 12
+
+
+@pytest.mark.parametrize("head", ["branch", "branch_linear"])
+def test_batch_norm_is_what_training_left_and_the_batch_does_not_matter(monkeypatch, head):
+    recipe = dataclasses.replace(SMALL, image_head=head, caption_head=head)
+    learned = []
+
+    def measured(model, of):
+        value = recall_sum(model, of)
+        assert model.training
+        learned.append(value)
+        return value
+
+    recall_sum = alignment._recall_sum
+    monkeypatch.setattr(alignment, "_recall_sum", measured)
+    fitted, others = alignment.fit(pairs(), recipe, validation=pairs(seed=7)), pairs(seed=7)
+    assert learned == fitted.validation
+    assert recall_sum(fitted.model.eval(), others) == pytest.approx(max(learned))
+    again = alignment.fit(pairs(), recipe, validation=pairs(seed=7))  # out of the file
+    assert not again.model.training
+    statistics = again.model.images.layers[-1].running_mean
+    assert statistics.abs().sum() > 0
+    assert torch.equal(statistics, fitted.model.eval().images.layers[-1].running_mean)
+    whole = again.model.embed(others)
+    few = again.model.embed(others.take(np.arange(3)))
+    torch.testing.assert_close(few[0], whole[0][:3])
+    torch.testing.assert_close(few[1], whole[1][:6])
 
 
 def test_take_brings_the_captions_along():
@@ -215,6 +331,28 @@ def test_take_brings_the_captions_along():
     assert torch.equal(taken.images, some.images[[4, 1]])
     assert torch.equal(taken.captions, some.captions[[12, 13, 14, 3, 4, 5]])
     assert taken.image_of.tolist() == [0, 0, 0, 1, 1, 1]
+    assert taken.sentence_of is None
+    said = dataclasses.replace(some, sentence_of=np.arange(15) // 2)
+    assert said.take(np.array([4, 1])).sentence_of.tolist() == [6, 6, 7, 1, 2, 2]
+
+
+def test_sentences_are_part_of_the_key_only_where_they_are_given():
+    some = pairs(5, 3)
+    said = [dataclasses.replace(some, sentence_of=np.arange(15) // n) for n in (1, 2)]
+    assert len({of.key for of in (some, *said)}) == 3
+    before = [
+        paths.key_of_array(part) for part in (some.images.numpy(), some.captions.numpy(), some.image_of)
+    ]
+    assert some.key == paths.key_of(before)
+
+
+def test_sentences_that_images_share_are_counted_by_pairs_of_images():
+    some = pairs(4, 3)
+    count = lambda of: sharing_a_sentence(dataclasses.replace(some, sentence_of=np.array(of)))  # noqa: E731
+    assert sharing_a_sentence(some) == 0
+    assert count([0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 8]) == 0  # an image that says a thing twice
+    assert count([0, 1, 2, 0, 1, 3, 4, 5, 6, 7, 8, 9]) == 1  # two sentences, the same two images
+    assert count([0, 1, 2, 0, 3, 4, 0, 5, 9, 8, 9, 9]) == 4  # 0-1, 0-2, 1-2; 2-3
 
 
 def test_wrong_pairs_are_named():
@@ -226,8 +364,15 @@ def test_wrong_pairs_are_named():
     for image_of in (np.array([0, 1, 2, 4]), np.array([0, 1, 2, -1]), np.array([0, 1])):
         with pytest.raises(ValueError, match="expected 4 captions' images, each from 0 to 3"):
             Pairs(good.images, good.captions, image_of)
-    with pytest.raises(ValueError, match="at least 2 pairs.*got 1"):
+    for sentence_of in (np.arange(3), np.arange(8).reshape(4, 2)):
+        with pytest.raises(ValueError, match=r"sentence's number for each of 4 captions; got \([34]"):
+            Pairs(good.images, good.captions, good.image_of, sentence_of=sentence_of)
+    with pytest.raises(ValueError, match="at least 2 pairs.*got 1 and 1"):
         alignment.fit(good, dataclasses.replace(SMALL, batch=1))
+    with pytest.raises(ValueError, match="at least 10 pairs.*got 5 and 9"):
+        alignment.fit(good, dataclasses.replace(SMALL, batch=9, captions_per_image=5))
+    with pytest.raises(ValueError, match="captions_per_image >= 1.*got 0 and 16"):
+        alignment.fit(good, dataclasses.replace(SMALL, captions_per_image=0))
     with pytest.raises(ValueError, match="linear, hidden, .*; got 'cubic'"):
         alignment.fit(good, dataclasses.replace(SMALL, image_head="cubic"))
     with pytest.raises(ValueError, match="got 'triplet'"):

@@ -68,9 +68,9 @@ def test_canonical_variables_are_white_and_paired():
 
 def test_the_loss_is_minus_the_sum_of_correlations_and_its_gradient_is_right():
     x, y = (rows.double() for rows in related(30))
-    value = cca.correlation_loss(0.1)(x, y, torch.arange(30))
+    value = cca.correlation_loss(0.1)(x, y, None, None)
     assert float(value) == pytest.approx(-by_eigenvalues(x, y, 0.1).sum(), abs=1e-9)
-    loss = lambda x, y: cca.correlation_loss(0.1)(x, y, torch.arange(12))  # noqa: E731
+    loss = lambda x, y: cca.correlation_loss(0.1)(x, y, None, None)  # noqa: E731
     inputs = [gaussian(12, dim, seed).double().requires_grad_() for dim, seed in ((4, 3), (3, 4))]
     assert torch.autograd.gradcheck(loss, inputs)
 
@@ -78,18 +78,18 @@ def test_the_loss_is_minus_the_sum_of_correlations_and_its_gradient_is_right():
 def test_pairs_that_belong_together_cost_less_and_a_step_brings_them_together():
     x, y = related()
     loss = cca.correlation_loss(0.1)
-    assert loss(x, y, None) < loss(x, y.roll(1, 0), None) - 0.5
+    assert loss(x, y, None, None) < loss(x, y.roll(1, 0), None, None) - 0.5
     wrong = y.roll(1, 0).requires_grad_()
-    loss(x, wrong, None).backward()
+    loss(x, wrong, None, None).backward()
     moved = wrong.detach() - wrong.grad
-    assert loss(x, moved, None) < loss(x, wrong.detach(), None)
+    assert loss(x, moved, None, None) < loss(x, wrong.detach(), None, None)
 
 
 def test_a_rotation_and_a_shift_of_a_side_change_nothing():
     x, y = related()
     turned = x @ torch.linalg.qr(gaussian(6, 6, 5))[0] + 3
     loss = cca.correlation_loss(0.1)
-    assert float(loss(turned, y, None)) == pytest.approx(float(loss(x, y, None)), abs=1e-4)
+    assert float(loss(turned, y, None, None)) == pytest.approx(float(loss(x, y, None, None)), abs=1e-4)
     skewed = turned * torch.tensor([0.2, 0.5, 1, 2, 3, 5])  # where nothing is added to the variances
     found = [cca.fit(rows, y, 9, ALMOST_NONE, 0)[1] for rows in (x, skewed)]
     torch.testing.assert_close(*found, atol=1e-4, rtol=0)
@@ -128,4 +128,4 @@ def test_what_has_no_correlation_is_said():
     with pytest.raises(ValueError, match="got 20, 20 and 0"):
         cca.fit(x, y, 0, 0.1, 0)
     with pytest.raises(ValueError, match="more pairs in a batch than 6 outputs; got 6"):
-        cca.correlation_loss(0.1)(x[:6], y[:6], None)
+        cca.correlation_loss(0.1)(x[:6], y[:6], None, None)

@@ -47,6 +47,23 @@ def test_the_decks_heads_are_their_layers_and_nothing_else(features):
     torch.testing.assert_close(b(features), last(first(features).relu()))
 
 
+def test_a_branch_is_two_layers_whose_outputs_have_the_same_mean_and_variance_in_a_batch(features):
+    head = heads.branch(features, dim=5, width=7)
+    first, _, dropout, last, _ = head.layers
+    assert dropout.p == 0.5
+    standard = (features - features.mean(dim=0)) / features.std(dim=0)
+    dropout.p = 0.0
+    raw = last(first(standard).relu())
+    mean, variance = raw.mean(dim=0), raw.var(dim=0, correction=0)
+    torch.testing.assert_close(head(features), normalize((raw - mean) / (variance + 1e-5).sqrt()))
+    linear = heads.branch_linear(features, dim=5)
+    raw = linear.layers[0](standard)
+    mean, variance = raw.mean(dim=0), raw.var(dim=0, correction=0)
+    torch.testing.assert_close(linear(features), normalize((raw - mean) / (variance + 1e-5).sqrt()))
+    sizes = [layer.weight.shape for layer in heads.branch(features).layers if hasattr(layer, "weight")]
+    assert sizes == [(2048, 12), (512, 2048), (512,)]
+
+
 @pytest.mark.parametrize("name", heads.HEADS)
 def test_a_head_by_name_is_that_head_of_the_length_asked_for(features, name):
     head = heads.by_name(name, features, 5)
@@ -55,7 +72,7 @@ def test_a_head_by_name_is_that_head_of_the_length_asked_for(features, name):
 
 
 def test_an_unknown_head_is_refused(features):
-    with pytest.raises(ValueError, match="out of linear, hidden, deck_a, deck_b, attention; got 'deep'"):
+    with pytest.raises(ValueError, match="out of linear, hidden, deck_a, .*, attention; got 'deep'"):
         heads.by_name("deep", features, 5)
 
 

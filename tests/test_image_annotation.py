@@ -34,12 +34,13 @@ def by_draws(images, captions, image_of, margin):
 @pytest.mark.parametrize("margin", [0.05, 0.3, 2.5])
 def test_warp_is_the_mean_of_its_draws(margin):
     images, captions, image_of = gaussian(9, 4), gaussian(9, 4, 1), torch.tensor([0, 0, 1, 2, 3, 3, 4, 5, 6])
-    found = image_annotation.warp(margin)(images, captions, image_of)
+    found = image_annotation.warp(margin)(images, captions, image_of, image_of)
     assert float(found) == pytest.approx(by_draws(images, captions, image_of, margin), rel=1e-5)
 
 
 def test_the_gradient_of_warp_is_right():
-    loss = lambda x, y: image_annotation.warp(0.3)(x, y, torch.tensor([0, 0, 1, 2, 3]))  # noqa: E731
+    image_of = torch.tensor([0, 0, 1, 2, 3])
+    loss = lambda x, y: image_annotation.warp(0.3)(x, y, image_of, image_of)  # noqa: E731
     inputs = [gaussian(5, 3, seed).double().requires_grad_() for seed in (2, 3)]
     assert loss(*inputs) > 0
     assert torch.autograd.gradcheck(loss, inputs)
@@ -48,13 +49,13 @@ def test_the_gradient_of_warp_is_right():
 def test_warp_asks_from_the_image_only_and_pairs_that_lie_together_cost_nothing():
     images, captions = torch.eye(4), torch.eye(4)
     same = torch.arange(4)
-    assert float(image_annotation.warp(0.5)(images, captions, same)) == 0
-    turned = image_annotation.warp(0.0)(images, captions.roll(1, 0), same)
+    assert float(image_annotation.warp(0.5)(images, captions, same, same)) == 0
+    turned = image_annotation.warp(0.0)(images, captions.roll(1, 0), same, same)
     assert float(turned) == pytest.approx(1)  # one wrong caption, 1 nearer than the right one
     one_way = torch.tensor([[1.0, 0.0], [0.8, 0.6]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     # images: 1 over 0, and 0.6 over 0.8 (0.2 too near); captions: 1 over 0.8, and 0.6 over 0
-    assert float(image_annotation.warp(0.0)(*one_way, same[:2])) == pytest.approx(0.1)
-    assert float(image_annotation.warp(0.5)(images, captions.roll(1, 0), torch.zeros(4))) == 0
+    assert float(image_annotation.warp(0.0)(*one_way, same[:2], same[:2])) == pytest.approx(0.1)
+    assert float(image_annotation.warp(0.5)(images, captions.roll(1, 0), torch.zeros(4), same)) == 0
 
 
 def slowly(images, captions, image_of, rows, wrong, most):

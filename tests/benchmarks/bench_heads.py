@@ -62,6 +62,7 @@ def our_step():  # noqa: ANN201
                 model.images.project(pairs.images[rows]),
                 model.captions.project(pairs.captions[rows]),
                 image_of,
+                image_of,  # a sentence of its own each
             )
             optimizer.zero_grad()
             value.backward()
