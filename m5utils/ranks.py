@@ -20,7 +20,7 @@ from torch import Tensor
 
 from m5utils import products
 
-IMAGES, CAPTIONS = 256, 1280  # of a tile, at most (an image with more captions has a tile of its own)
+IMAGES, CAPTIONS = 512, 2560  # of a tile, at most (an image with more captions has a tile of its own)
 
 
 @dataclass(frozen=True)
@@ -77,10 +77,13 @@ def of_pairs(images: Tensor, captions: Tensor, image_of: np.ndarray) -> PairRank
             counted.add(of_images, of_captions)
         return counted.of_rows, counted.of_columns
 
-    shares = [number[worker::workers] for worker in range(workers)]
-    diagonal = [[(tile, tile) for tile in share] for share in shares]
-    others = [[(rows, tile) for tile in share for rows in number if rows != tile] for share in shares]
-    parts = products.in_threads(count, diagonal) + products.in_threads(count, others)
+    diagonal = [(tile, tile) for tile in number]
+    others = [(rows, tile) for tile in number for rows in number if rows != tile]
+    parts = [
+        part
+        for cells in (diagonal, others)
+        for part in products.in_threads(count, [cells[worker::workers] for worker in range(workers)])
+    ]
     at_least = np.empty((2, n_captions), dtype=np.int64)
     at_least[:, order] = np.sum(parts, axis=0)
     return PairRanks(image_of, at_least[0], at_least[1])
@@ -120,13 +123,14 @@ class _Counted:
         dim, device = tiles.images.shape[1], tiles.images.device
         self.left = torch.zeros(tiles.most_images, dim, device=device)
         self.above = torch.zeros(tiles.most_captions, dim, device=device)
+        self.scores = torch.empty(tiles.most_images, tiles.most_captions, device=device)
 
     def add(self, of_images: int, of_captions: int) -> None:
         """Count one tile; one of the diagonal gives the scores of its right pairs first."""
         tiles = self.tiles
         rows, columns = tiles.of_images(of_images), tiles.of_captions(of_captions)
         left, above = _padded(tiles.images[rows], self.left), _padded(tiles.captions[columns], self.above)
-        scores = products.multiply(left, above)
+        scores = products.multiply(left, above, out=self.scores)
         own = tiles.of_captions(of_images)
         row_of = tiles.image_of[own] - rows.start
         if of_images == of_captions:

@@ -3,6 +3,7 @@
 Knows labels and the numbers of images. Must not know embeddings, scores or files.
 """
 
+import numba
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
@@ -114,18 +115,27 @@ def _in_both(query: np.ndarray, gallery: np.ndarray) -> np.ndarray:
 
 
 def _weighted_jaccard(query: np.ndarray, gallery: np.ndarray) -> np.ndarray:
-    """Σ min / Σ max. Of two counts the smaller is how many of 1, 2, 3, … both reach: products, by blocks."""
-    top = np.minimum(query.max(axis=0, initial=0), gallery.max(axis=0, initial=0))
-    category = np.repeat(np.arange(len(top)), top)
-    step = np.arange(1, len(category) + 1) - np.repeat(top.cumsum() - top, top)
-    n_query, n_gallery = query.sum(axis=1, dtype=np.float64), gallery.sum(axis=1, dtype=np.float64)
-    reached = gallery[:, category] >= step
+    """Σ min / Σ max, the latter as the sum of both counts without what is shared."""
+    query, by_category = query.astype(np.int32), np.ascontiguousarray(gallery.T, dtype=np.int32)
     degrees = np.empty((len(query), len(gallery)))
-    for first in range(0, len(query), 256):
-        rows = slice(first, first + 256)
-        smaller = _in_both(query[rows, category] >= step, reached).astype(np.float64)
-        degrees[rows] = smaller / np.maximum(n_query[rows, None] + n_gallery - smaller, 1)
+    _shared(query, by_category, query.sum(axis=1), by_category.sum(axis=0), degrees)
     return degrees
+
+
+@numba.njit(nogil=True, cache=True)
+def _shared(query, by_category, n_query, n_gallery, degrees):  # noqa: ANN001, ANN202
+    """Fill in (n_query, n_gallery) degrees; a query looks at its own categories alone."""
+    smaller = np.empty(by_category.shape[1], dtype=np.int32)
+    for row in range(len(query)):
+        smaller[:] = 0
+        for category in range(len(by_category)):
+            own = query[row, category]
+            if own > 0:
+                for column in range(len(smaller)):
+                    smaller[column] += min(own, by_category[category, column])
+        for column in range(len(smaller)):
+            larger = n_query[row] + n_gallery[column] - smaller[column]
+            degrees[row, column] = smaller[column] / max(larger, 1)
 
 
 def captions_of(image_of: np.ndarray, images: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
