@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from m5utils import checkpoints, heads, objectives, paths, ranks, runtime, spaces
+from m5utils.descent import gathered
 from m5utils.pairs import Pairs, PairTask
 
 
@@ -114,9 +115,9 @@ def fit(
     """Train two heads on pairs of features; kept in the cache, named by all that decides them.
 
     Every epoch goes through all captions in an order drawn anew, each beside its image, in groups of
-    `captions_per_image`. With `validation`,
-    the weights of the epoch that ranks it best are kept, and training stops when `patience` epochs in a row
-    were no better. A run that was killed goes on from what was saved last, to the same weights.
+    `captions_per_image`. With `validation`, the weights of the epoch that ranks it best are kept, and
+    training stops when `patience` epochs in a row were no better. A run that was killed goes on from what was
+    saved last, to the same weights.
 
     Args:
         train: Features of the pairs to learn from.
@@ -209,7 +210,7 @@ def _train(
         modules["objective"] = objective
     optimizer = torch.optim.AdamW(learned, lr=recipe.rate, weight_decay=recipe.decay, fused=True)
     images, captions = (
-        head.prepared(rows.to(device))
+        gathered(head.prepared(rows.to(device)))
         for head, rows in ((model.images, train.images), (model.captions, train.captions))
     )
     image_of, sentences = (
@@ -229,8 +230,9 @@ def _train(
                 done = (epoch + step / len(batches)) / recipe.epochs
                 for group in optimizer.param_groups:
                     group["lr"] = recipe.rate * 0.5 * (1 + math.cos(math.pi * done))
+            rows = rows.to(device)
             of_rows = image_of[rows]
-            embedded = model.images.project(images[of_rows]), model.captions.project(captions[rows])
+            embedded = model.images.project(images(of_rows)), model.captions.project(captions(rows))
             value = objective(*embedded, of_rows, sentences[rows])
             if not value.isfinite():
                 raise ValueError(

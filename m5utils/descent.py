@@ -56,3 +56,20 @@ def descend(
         if not math.isfinite(history[-1]):
             raise ValueError(f"{now}: the loss is {history[-1]}. Lower the rate ({rate}).")
     return history
+
+
+def gathered(rows: Tensor) -> Callable[[Tensor], Tensor]:
+    """From numbers of rows to these rows of (n, dim), at the same place again and again.
+
+    New memory for every batch costs more than what is copied into it. What was gathered before is gone: use
+    it up, gradients and all, before the next.
+    """
+    place = rows.new_empty(0, *rows.shape[1:])
+
+    def gather(chosen: Tensor) -> Tensor:
+        nonlocal place
+        if len(place) < len(chosen):
+            place = rows.new_empty(len(chosen), *rows.shape[1:])
+        return torch.index_select(rows, 0, chosen, out=place[: len(chosen)])
+
+    return gather

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from m5utils import checkpoints, heads, objectives, paths, runtime
-from m5utils.descent import descend
+from m5utils.descent import descend, gathered
 from m5utils.objectives import Objective
 from m5utils.pairs import Pairs
 
@@ -110,7 +110,7 @@ def fit_heads(
     device = runtime.device()
     learned = [part for part in (images, captions, objective) if isinstance(part, nn.Module)]
     of_images, of_captions = (
-        head.to(device).prepared(rows.to(device))
+        gathered(head.to(device).prepared(rows.to(device)))
         for head, rows in ((images, train.images), (captions, train.captions))
     )
     image_of, sentences = (
@@ -119,7 +119,7 @@ def fit_heads(
 
     def loss(rows: Tensor) -> Tensor:
         of_rows = image_of[rows]
-        embedded = images.project(of_images[of_rows]), captions.project(of_captions[rows])
+        embedded = images.project(of_images(of_rows)), captions.project(of_captions(rows))
         return objective(*embedded, of_rows, sentences[rows])
 
     said = decided_by | {"train": train.key, "heads": paths.code_key(heads, objectives)}

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from m5utils import checkpoints, descent, heads, object_tasks, paths, products, relevance, runtime
-from m5utils.descent import descend
+from m5utils.descent import descend, gathered
 from m5utils.object_tasks import Pictures
 
 
@@ -78,15 +78,13 @@ def _fit(head: heads.Head, train: Pictures, rule: str, epochs: int, rate: float,
     """Train a head; the mean loss of every epoch."""
     device, n = runtime.device(), len(train.ids)
     head = head.to(device)
-    features = train.features.to(device)
-    place = torch.empty(min(n, 2 * batch), features.shape[1], device=device)  # of a batch, again and again
+    features = gathered(train.features.to(device))
     optimizer = torch.optim.AdamW(head.parameters(), lr=rate, weight_decay=1e-2, fused=True)
 
     def loss(rows: Tensor) -> Tensor:
         counts = train.counts[rows.numpy()]
         alike = torch.from_numpy(object_tasks.answers(counts, counts, rule))
-        chosen = torch.index_select(features, 0, rows.to(device), out=place[: len(rows)])
-        standard = head.prepared(chosen)  # all at once would take twice the memory
+        standard = head.prepared(features(rows.to(device)))  # all at once would take twice the memory
         projected = products.Multiplied.apply(standard, head.layers.weight)
         return triplet(functional.normalize(projected), alike)
 

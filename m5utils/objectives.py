@@ -48,13 +48,14 @@ def rolled(margin: float = 0.5, measured_by: str = "cosine", direction: str = "i
     """
 
     def loss(images: Tensor, captions: Tensor, image_of: Tensor, _sentence_of: Tensor) -> Tensor:
-        similar = scores(images, captions, measured_by)
-        this = torch.arange(len(similar), device=similar.device)
-        following = this.roll(-1)
-        wrong = {"image_to_text": similar[this, following], "text_to_image": similar[following, this]}
-        differ = image_of != image_of[following]
+        of_next = {
+            "image_to_text": (images, captions.roll(-1, 0)),
+            "text_to_image": (images.roll(-1, 0), captions),
+        }
+        right, differ = _own_scores(images, captions, measured_by), image_of != image_of.roll(-1)
         terms = [
-            functional.relu(wrong[each] - similar.diagonal() + margin) * differ for each in _each(direction)
+            functional.relu(_own_scores(*of_next[each], measured_by) - right + margin) * differ
+            for each in _each(direction)
         ]
         return torch.stack(terms).mean()
 
@@ -215,6 +216,15 @@ def by_name(name: str, **settings: float | str) -> Objective:
         raise ValueError(f"{name}: {error}") from error
 
 
+def _own_scores(images: Tensor, captions: Tensor, measured_by: str) -> Tensor:
+    """(n,) scores of each image and the caption in its row: the diagonal of `scores`."""
+    if measured_by == "cosine":
+        return (functional.normalize(images) * functional.normalize(captions)).sum(dim=1)
+    if measured_by == "euclidean":
+        return -torch.linalg.vector_norm(images - captions, dim=1)
+    raise ValueError(f"expected cosine or euclidean; got {measured_by!r}")
+
+
 def _hinges(
     images: Tensor, captions: Tensor, image_of: Tensor, margin: float, measured_by: str, direction: str
 ) -> list[Tensor]:
@@ -223,7 +233,7 @@ def _hinges(
     required = margin - similar.diagonal()[:, None]
     wrong = similar.masked_fill(~negatives(image_of), -torch.inf)
     by_anchor = {"image_to_text": wrong, "text_to_image": wrong.T}
-    return [functional.relu(by_anchor[each] + required) for each in _each(direction)]
+    return [(by_anchor[each] + required).relu_() for each in _each(direction)]
 
 
 def _distinct(numbers: Tensor) -> tuple[Tensor, Tensor]:

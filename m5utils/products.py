@@ -17,7 +17,9 @@ Done = TypeVar("Done")
 # Matrix products treat the last few rows of odd-sized operands with another kernel, whose rounding
 # differs: equal embeddings would get unequal scores. Operands are padded with zeros to this multiple.
 PADDING = 16
-_ONEDNN = torch.backends.cpu.get_cpu_capability().startswith("AVX512") and torch.backends.mkldnn.is_available()
+_ONEDNN = (
+    torch.backends.cpu.get_cpu_capability().startswith("AVX512") and torch.backends.mkldnn.is_available()
+)
 
 
 def multiply(left: Tensor, right: Tensor, out: Tensor | None = None) -> Tensor:

@@ -48,6 +48,7 @@ def test_every_head_learns(head):
     assert recall(trained, others) > 0.2
 
 
+@pytest.mark.slow
 def test_attention_starts_as_the_mean_and_learns_which_words_count():
     words = gaussian(6, 4)
     numbers = torch.tensor([[0, 3, -1], [5, -1, -1], [-1, -1, -1]])
@@ -120,6 +121,7 @@ def test_a_fit_is_done_once(monkeypatch):
     assert (again.loss, again.validation, again.seconds) == (first.loss, first.validation, first.seconds)
 
 
+@pytest.mark.slow
 def test_everything_that_counts_names_it():
     changes = [
         {},

@@ -32,6 +32,7 @@ def small(monkeypatch):
     monkeypatch.setattr(object_descriptors, "EPOCHS", 1)
 
 
+@pytest.mark.slow
 def test_the_frozen_descriptor_is_the_first_encoders_vector(splits):
     listed = {"test": splits["test"]}
     ((name, found),) = object_descriptors.described(replace(PROFILE, detectors=()), listed)
@@ -121,6 +122,7 @@ def test_weights_in_a_folder_of_ones_own_come_first(monkeypatch, tmp_path):
         embeddings.encoder_named("squeezenet1_1")
 
 
+@pytest.mark.slow
 def test_pictures_that_cannot_be_read_are_named_or_left_out(splits, tmp_path):
     damaged = splits["train"].take([0, 1, 2])
     root = tmp_path / "copy"

@@ -228,3 +228,5 @@ def test_unknown_names_are_refused():
         objectives.rolled(direction="up")(torch.eye(2), torch.eye(2), torch.arange(2), torch.arange(2))
     with pytest.raises(ValueError, match="cosine or euclidean; got 'l1'"):
         objectives.scores(torch.eye(2), torch.eye(2), "l1")
+    with pytest.raises(ValueError, match="cosine or euclidean; got 'l1'"):
+        objectives.rolled(measured_by="l1")(torch.eye(2), torch.eye(2), torch.arange(2), torch.arange(2))

@@ -58,6 +58,7 @@ def test_its_gradient_is_right(reader):
     assert torch.autograd.gradcheck(of_weights, inputs)
 
 
+@pytest.mark.slow
 def test_other_pairs_are_found():
     task = drawn.task(drawn.words)
     method = sentence_models.recurrent(Descent(20, 16, 1e-2), dim=8, width=12)

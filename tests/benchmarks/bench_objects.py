@@ -1,6 +1,5 @@
 """Pictures that share objects, at the course's sizes: relevance by every rule, and an epoch of triplets."""
 
-from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -9,7 +8,7 @@ import torch
 from m5utils import heads, object_heads, relevance
 from m5utils.object_tasks import Pictures
 
-from .measuring import bare_products, fastest_product, interleaved, peak_mb
+from .measuring import bare_products, fastest_product, interleaved, peak_mb, repeat
 
 N_TRAIN, N_QUERY, N_GALLERY, N_CATEGORIES = 82_081, 1_917, 1_959, 80
 IN_DIM, DIM, BATCH = 4096, 256, 256
@@ -53,9 +52,3 @@ def of_triplets() -> dict[str, float]:
         "coco_triplet/fraction_of_floor": floor / seconds["ours"],
         "coco_triplet/seconds/epoch": seconds["ours"],
     }
-
-
-def repeat(call: Callable[[], object], times: int) -> None:
-    """As many times: long enough to be as disturbed as what it is compared with."""
-    for _ in range(times):
-        call()

@@ -43,6 +43,12 @@ def fastest_product(seconds: dict[str, float]) -> float:
     return min(seconds[name] for name in PRODUCTS)
 
 
+def repeat(call: Callable[[], object], times: int) -> None:
+    """As many times: long enough to be as disturbed as what it is compared with."""
+    for _ in range(times):
+        call()
+
+
 @contextmanager
 def temporary_cache() -> Iterator[Path]:
     """A folder that is `M5_CACHE` meanwhile, and is gone afterwards."""

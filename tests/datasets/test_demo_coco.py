@@ -199,6 +199,7 @@ def test_another_seed_gives_other_pictures_and_captions(world, tmp_path):
     assert not {name for name in other if other[name] == zero[name]}
 
 
+@pytest.mark.slow
 def test_drawing_takes_milliseconds(world):
     # 25 s for the default 800 scenes on one quiet core; beside other work both sides of the ratio grow
     assert world[1] / sum(SPLITS.values()) < 0.5 * forty_polygons()
@@ -388,6 +389,7 @@ def test_relations_are_true_of_the_boxes(graphs):
     assert min(checked.values()) > 10
 
 
+@pytest.mark.slow
 def test_a_picture_without_a_thing_differs_only_where_the_thing_was(graphs):
     checked = 0
     for graph in graphs[:8]:
@@ -410,6 +412,7 @@ def test_a_picture_without_a_thing_differs_only_where_the_thing_was(graphs):
     assert checked > 15
 
 
+@pytest.mark.slow
 def test_nothing_is_hidden(graphs):
     for graph in graphs[:12]:
         _, seen = coco_scenes.draw(graph)

@@ -95,6 +95,7 @@ def vectors(texts, some):
     return found
 
 
+@pytest.mark.slow
 def test_cosines_are_those_of_the_models_own_forward_pass(folder, encoders):
     images, texts = encoders
     whole = (CLIPModel if "tiny_clip" in folder.name else SiglipModel).from_pretrained(folder).eval()

@@ -230,6 +230,7 @@ def test_a_file_that_is_no_state_dict_is_refused(tmp_path, content):
         image.image_encoder("squeezenet1_1", weights=tmp_path / "other.pth")
 
 
+@pytest.mark.slow
 def test_every_backbone_is_cut_in_two_and_nothing_but_its_classifier_is_lost():
     assert {f"resnet{depth}" for depth in (18, 50, 101, 152)} | {"vgg19", "squeezenet1_1"} < set(
         image.BACKBONES

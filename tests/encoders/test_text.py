@@ -144,6 +144,7 @@ def test_fasttext_knows_its_words_and_makes_others(trained):
     assert subwords.any()
 
 
+@pytest.mark.slow
 def test_fasttext_training_repeats(trained, tmp_path):
     model, captions = trained
     again = text.fasttext_trained(captions * 5, tmp_path / "again.bin", dim=8, epochs=2)
@@ -151,6 +152,7 @@ def test_fasttext_training_repeats(trained, tmp_path):
     assert np.abs(again.table(["dog", "kitchens"])).max() < 1
 
 
+@pytest.mark.slow
 def test_a_file_cut_off_anywhere_is_refused(trained, tmp_path):
     _, captions = trained
     file = tmp_path / "whole.bin"
