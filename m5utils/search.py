@@ -16,9 +16,9 @@ from m5utils import products
 
 DISTANCES = ("cosine", "euclidean")
 
-# One block of scores (8 MB) and its gallery rows are all the memory that exact search needs.
-GALLERY_BLOCK = 8192
-QUERY_BLOCK = 256
+# One block of scores (16 MB) and its gallery rows are all the memory that exact search needs.
+GALLERY_BLOCK = 4096
+QUERY_BLOCK = 1024
 # Items that are looked at together: most runs hold nothing that is better than the best so far.
 RUN = 64
 # On a CPU, up to this many best items are kept by insertion; more of them, or on a GPU, by sorting.
@@ -162,6 +162,7 @@ def _walk_blocks(query: Tensor, gallery: Tensor, distance: str, first_queries: r
     )
     kind = {"device": query.device, "dtype": torch.float32 if distance == "cosine" else torch.float64}
     items, queries = (torch.zeros(n, query.shape[1], **kind) for n in most)
+    full = torch.empty(most[::-1], **kind)  # written again and again: new memory for every block costs more
     for first_item in range(0, len(gallery), GALLERY_BLOCK):
         part = gallery[first_item : first_item + GALLERY_BLOCK].to(query.device)
         n_items = len(part)
@@ -176,7 +177,7 @@ def _walk_blocks(query: Tensor, gallery: Tensor, distance: str, first_queries: r
                 queries[: products.round_up(n_queries, products.PADDING)],
                 items[: products.round_up(n_items, RUN)],
             )
-            block = products.multiply(left, right)
+            block = products.multiply(left, right, full[: len(left)] if len(right) == len(items) else None)
             if distance == "euclidean":
                 block.mul_(-2).add_(left.square().sum(dim=1)[:, None]).add_(right.square().sum(dim=1))
                 block = block.clamp_(min=0).sqrt_().neg_().add_(0.0).float()  # + 0.0: no -0.0
