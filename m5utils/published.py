@@ -193,6 +193,40 @@ SYSTEMS = (
     ),
 )
 
+MEANING: dict[str, tuple[float | None, float | None, float | None]] = {
+    "human": (89.1, None, None),
+    "text_oracle": (76.3, 100.0, 100.0),
+    "random": (50.0, 10.2, -0.2),
+    "visual_baseline": (64.0, 58.4, 16.1),
+    "wsabie": (67.8, 61.0, 15.7),
+    "v_v": (76.9, 70.1, 20.7),
+    "vt_v": (77.2, 68.8, 21.1),
+    "vt_vt": (78.6, 74.4, 22.5),
+    "objects": (63.4, None, None),
+    "meteor": (72.1, None, None),
+    "words_fisher": (70.1, None, None),
+    "tfidf": (76.3, None, None),
+    "transferred": (62.5, None, None),
+}
+"""Gordo and Larlus, CVPR 2017, Tables 1 and 2, percent: agreement with their user study, NDCG AUC, PCC AUC.
+
+ResNet-101 R-MAC, trained end to end on Visual Genome's photographs, which are also those that are searched.
+"transferred" stands beside their captions made by a network."""
+
+
+def of_meaning(rows: pd.DataFrame) -> pd.DataFrame:
+    """A table of semantic retrieval with what was published, in columns of their own.
+
+    Args:
+        rows: By method, see `MEANING`; a method that is not in it gets dashes.
+    """
+    nothing = (None, None, None)
+    given = [MEANING.get(name, nothing) for name in rows.index]
+    cells = [["–" if value is None else f"{value:.1f}" for value in values] for values in given]
+    titles = ["US, theirs", "NDCG AUC, theirs", "PCC AUC, theirs"]
+    return pd.concat([rows, pd.DataFrame(cells, rows.index, titles)], axis=1)
+
+
 COLUMNS = ("ours, I2T", "ours, T2I", "what ours is", "published, I2T", "published, T2I", "theirs", "source")
 
 

@@ -16,20 +16,26 @@ from m5utils.runtime import Profile
 
 DIM = 512  # axes that whitening keeps
 SAMPLE = 300  # pictures that it is learned from
-SIZE = 224  # pixels
 DEEPER = {"resnet50": "resnet101"}  # the paper's network, where the profile has its smaller sister
+
+
+def backbone(profile: Profile) -> str:
+    """The name of the network under R-MAC: the profile's, or its larger sister where the paper has that."""
+    return DEEPER.get(profile.image_encoder, profile.image_encoder)
 
 
 def rmac_encoder(profile: Profile, train: ImageFiles) -> rmac.RMacEncoder:
     """The profile's backbone under R-MAC, whitened on the regions of pictures from the start of train.
+
+    Pictures are as large as those on which the profile trains whole networks: as in the paper, whose R-MAC
+    is trained end to end, and smaller for drawings.
 
     The learned whitening is kept in the cache: whoever reads the cache has the same one, to the last bit.
 
     Raises:
         FileNotFoundError: If the backbone's weights are missing; there are never random ones.
     """
-    name = DEEPER.get(profile.image_encoder, profile.image_encoder)
-    encoder = embeddings.encoder_named(name, SIZE)
+    encoder = embeddings.encoder_named(backbone(profile), profile.finetune_size)
     by_region, sample = rmac.RegionEncoder(encoder), train.take(range(min(SAMPLE, len(train))))
     decided_by = {
         "regions": by_region.settings(),

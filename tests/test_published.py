@@ -2,6 +2,7 @@ import dataclasses
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from m5utils import paths, published
@@ -73,6 +74,14 @@ def test_a_method_that_was_not_judged_is_named():
     del some["likelihood"]
     with pytest.raises(ValueError, match="missing: likelihood"):
         published.beside(some, 10)
+
+
+def test_the_papers_tables_stand_beside_ours():
+    rows = pd.DataFrame({"NDCG AUC": ["60.0", "50.0"]}, index=["v_v", "ours alone"])
+    table = published.of_meaning(rows)
+    assert table.loc["v_v"].tolist() == ["60.0", "76.9", "70.1", "20.7"]
+    assert table.loc["ours alone"].tolist() == ["50.0", "–", "–", "–"]
+    assert list(table) == ["NDCG AUC", "US, theirs", "NDCG AUC, theirs", "PCC AUC, theirs"]
 
 
 def test_systems_are_data():

@@ -13,7 +13,6 @@ PROFILE = runtime.profile("demo")
 
 @pytest.fixture
 def splits(tmp_path, monkeypatch):
-    monkeypatch.setattr(region_descriptors, "SIZE", 96)
     monkeypatch.setattr(region_descriptors, "DIM", 6)
     monkeypatch.setattr(region_descriptors, "SAMPLE", 3)
     monkeypatch.setattr(embeddings, "BATCH", 4)
@@ -31,6 +30,7 @@ def test_vectors_are_of_length_1_and_those_of_the_encoder(splits, monkeypatch):
     assert found["train"].shape == (4, 6)
     torch.testing.assert_close(found["ranked"].norm(dim=1), torch.ones(2))
     encoder = region_descriptors.rmac_encoder(PROFILE, splits["train"])
+    assert encoder.encoder.size == PROFILE.finetune_size
     pixels = torch.stack([encoder.preprocess(Image.open(path)) for path in splits["ranked"].paths()])
     torch.testing.assert_close(encoder(pixels), found["ranked"], atol=1e-3, rtol=1e-3)
     # and again, from the cache: nothing is encoded

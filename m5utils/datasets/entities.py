@@ -21,7 +21,7 @@ from m5utils.datasets.coco_scenes import Graph
 from m5utils.datasets.listed import ImageFiles
 from m5utils.runtime import Profile
 
-MOST = {"train": 300, "test": 100}  # pictures of the drawn world
+MOST = {"train": 200, "test": 60}  # pictures of the drawn world
 MOST_OF_FLICKR = {"train": 3000, "test": 1000}
 PHRASE = re.compile(r"\[/EN#(\d+)(?:/\w+)+ ([^\[\]]+)\]")
 Boxes = dict[str, list[tuple[float, ...]]]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from m5utils.datasets import coco_files, reading
+from m5utils.datasets.listed import ImageFiles
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,24 @@ class Facts:
     def kinds(self) -> tuple[Counter, ...]:
         """The four kinds, in this order."""
         return self.objects, self.attributes, self.relations, self.place
+
+
+def of(images: ImageFiles) -> list[Facts]:
+    """The facts of each image, in their order; none at all where no file of scenes stands with the pictures.
+
+    Photographs have no such file: what is measured by scenes is measured on the drawn world.
+
+    Raises:
+        ValueError: If the file is there and does not know an image, and as `facts`.
+    """
+    root, split = Path(images.root).parent, Path(images.root).name
+    if not (coco_files.annotations(root) / f"scenes_{split}.json").is_file():
+        return []
+    known = facts(root, split)
+    unknown = [file for file in images.files if file not in known]
+    if unknown:
+        raise ValueError(f"scenes_{split}.json does not know {unknown[0]} ({len(unknown)} such images)")
+    return [known[file] for file in images.files]
 
 
 def facts(root: Path, split: str) -> dict[str, Facts]:

@@ -1,4 +1,4 @@
-"""Ten views of a picture in one vector: its corners and its centre, each also mirrored, averaged.
+"""Several views of a picture: its corners and its centre, each also mirrored, averaged; or its mirror image.
 
 Knows encoders of squares. Must not know which network they are, nor datasets, caches or labels.
 Slides: structure-preserving embeddings, "Image feature extraction".
@@ -55,3 +55,38 @@ class TenCrops(nn.Module):
     def settings(self) -> dict[str, object]:
         """The encoder's, and how the crops are made of a picture."""
         return self.encoder.settings() | {"crops": paths.code_key(sys.modules[__name__])}
+
+
+class Mirrored(nn.Module):
+    """An encoder that sees every picture in a mirror: the other half of a mean over both.
+
+    `ImageEncoder(flip=True)` gives the mean itself and encodes the picture, too, which the cache may hold.
+
+    Attributes:
+        encoder: Of one square.
+        size: Its.
+        dim: Its.
+    """
+
+    dtype = torch.float32
+
+    def __init__(self, encoder: nn.Module) -> None:
+        """Keep the encoder."""
+        super().__init__()
+        self.encoder, self.size, self.dim = encoder, encoder.size, encoder.dim
+
+    def preprocess(self, picture: Image.Image) -> Tensor:
+        """What the encoder takes of the picture, from right to left."""
+        return self.encoder.preprocess(picture).flip(-1)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """The encoder's vectors of these pixels."""
+        return self.encoder(pixels)
+
+    def __str__(self) -> str:
+        """For a line of progress."""
+        return f"{self.encoder}, mirrored"
+
+    def settings(self) -> dict[str, object]:
+        """The encoder's, and that it looks into a mirror."""
+        return self.encoder.settings() | {"mirrored": paths.code_key(sys.modules[__name__])}

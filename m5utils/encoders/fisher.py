@@ -137,7 +137,7 @@ def gradients(mixture: Mixture, vectors: np.ndarray) -> np.ndarray:
         share = posterior[:, k, None] / np.sqrt(weight)
         moves[:, 0, k] = share * np.where(either, np.sign(z), z)
         moves[:, 1, k] = share * np.where(either, np.abs(z) - 1, (z**2 - 1) / np.sqrt(2))
-    return moves.reshape(n, -1)
+    return moves.reshape(n, mixture.dim)
 
 
 def blocks(mixtures: Sequence[Mixture], split_into: Words, vectors: np.ndarray) -> Iterator[np.ndarray]:

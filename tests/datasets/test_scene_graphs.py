@@ -5,6 +5,7 @@ import json
 import pytest
 
 from m5utils.datasets import captions, demo_coco, scene_graphs
+from m5utils.datasets.listed import ImageFiles
 
 THINGS = [
     {"id": 1, "category": "dog", "colour": "brown", "pose": "standing", "kind": "", "size": "small"},
@@ -43,6 +44,19 @@ def test_every_drawn_picture_with_captions_has_its_facts(tmp_path):
     facts = scene_graphs.facts(tmp_path / "coco", "val2014")
     assert set(facts) == set(listed.files)
     assert all(one.objects.total() > 0 and one.place for one in facts.values())
+
+
+def test_the_facts_of_a_list_are_in_its_order(tmp_path):
+    written(tmp_path, SCENE)
+    file = "COCO_val2014_000000500007.jpg"
+    listed = ImageFiles(tmp_path / "val2014", (file, file))
+    assert [one.setting for one in scene_graphs.of(listed)] == ["park", "park"]
+    with pytest.raises(ValueError, match=r"does not know other.jpg \(1 such images\)"):
+        scene_graphs.of(ImageFiles(tmp_path / "val2014", (file, "other.jpg")))
+
+
+def test_photographs_have_no_facts(tmp_path):
+    assert scene_graphs.of(ImageFiles(tmp_path / "Images", ("a.jpg",))) == []
 
 
 def test_other_files_are_refused(tmp_path):

@@ -126,3 +126,17 @@ def test_keys_know_the_weights_and_the_code_of_both(weights, tmp_path, monkeypat
             patch.setattr(module, "__file__", str(copied))
             changed = crops.TenCrops(encoder).settings()
         assert {name for name in before if before[name] != changed[name]} == {part}, module
+
+
+def test_a_mirrored_picture_is_the_picture_from_right_to_left():
+    class Centre(Places):
+        def preprocess(self, picture):
+            return image.centred_square(picture, self.size)
+
+    plain = Centre()
+    mirrored = crops.Mirrored(plain)
+    pixels = plain.preprocess(picture())[None]
+    assert torch.equal(mirrored.preprocess(picture())[None], pixels.flip(3))
+    assert torch.equal(mirrored(mirrored.preprocess(picture())[None]), plain(pixels.flip(3)))
+    assert (mirrored.size, mirrored.dim) == (8, 12)
+    assert set(mirrored.settings()) - set(plain.settings()) == {"mirrored"}
