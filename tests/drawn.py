@@ -1,10 +1,14 @@
-"""Small pairs of images and captions, as features and as words, that tests of methods learn from."""
+"""Small pairs of images and captions, as features and as words, that tests learn from; pictures as files."""
+
+from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from reference import gaussian
 
 from m5utils import ranks
+from m5utils.datasets.listed import ImageFiles
 from m5utils.pairs import Pairs, PairTask
 
 
@@ -46,3 +50,12 @@ def recall_sum(method, of=None, seed=0):
 
 
 CHANCE = 2 * (1 + 5 + 10) / 40  # about; of 40 images with two captions each
+
+
+def pictures(folder: Path, n: int, size: tuple[int, int]) -> ImageFiles:
+    """Patches of random colours, as files of this width and height, each another."""
+    random = np.random.default_rng(0)
+    for number in range(n):
+        pixels = random.integers(0, 256, (6, 9, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize(size).save(folder / f"{number}.png")
+    return ImageFiles(folder, tuple(f"{number}.png" for number in range(n)))

@@ -1,12 +1,12 @@
 """R-MAC of a list of pictures: learned on train alone, encoded once, the same backbone whatever the list."""
 
+import drawn
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from m5utils import embeddings, region_descriptors, runtime
-from m5utils.datasets.listed import ImageFiles
 
 PROFILE = runtime.profile("demo")
 
@@ -16,12 +16,8 @@ def splits(tmp_path, monkeypatch):
     monkeypatch.setattr(region_descriptors, "DIM", 6)
     monkeypatch.setattr(region_descriptors, "SAMPLE", 3)
     monkeypatch.setattr(embeddings, "BATCH", 4)
-    rng = np.random.default_rng(0)
-    for number in range(6):
-        pixels = rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)
-        Image.fromarray(pixels).resize((100, 100)).save(tmp_path / f"{number}.png")
-    files = tuple(f"{number}.png" for number in range(6))
-    return {"train": ImageFiles(tmp_path, files[:4]), "ranked": ImageFiles(tmp_path, files[4:])}
+    listed = drawn.pictures(tmp_path, 6, (100, 100))
+    return {"train": listed.take(np.arange(4)), "ranked": listed.take(np.arange(4, 6))}
 
 
 @pytest.mark.slow

@@ -1,12 +1,11 @@
 """Views averaged: the mean that the encoder itself gives, one view in the cache of the others."""
 
-import numpy as np
+import drawn
 import pytest
 import torch
 from PIL import Image
 
 from m5utils import embeddings, runtime, view_descriptors
-from m5utils.datasets.listed import ImageFiles
 from m5utils.encoders import crops, fc7, image
 
 
@@ -14,11 +13,7 @@ from m5utils.encoders import crops, fc7, image
 def listed(tmp_path, monkeypatch):
     monkeypatch.setattr(view_descriptors, "SIZE", 64)
     monkeypatch.setattr(embeddings, "BATCH", 3)
-    draw = np.random.default_rng(0)
-    for number in range(3):
-        pixels = draw.integers(0, 256, (6, 9, 3), dtype=np.uint8)
-        Image.fromarray(pixels).resize((90, 60)).save(tmp_path / f"{number}.png")
-    return ImageFiles(tmp_path, ("0.png", "1.png", "2.png"))
+    return drawn.pictures(tmp_path, 3, (90, 60))
 
 
 @pytest.mark.slow
