@@ -7,6 +7,36 @@ from reference import gaussian
 from m5utils import products
 
 
+@pytest.fixture(params=[False, True], ids=["mkl", "onednn"])
+def kernel(request, monkeypatch):
+    """Both, whichever this processor would take."""
+    if request.param and not torch.backends.mkldnn.is_available():
+        pytest.skip("this torch has no oneDNN")
+    monkeypatch.setattr(products, "_ONEDNN", request.param)
+
+
+@pytest.mark.usefixtures("kernel")
+@pytest.mark.parametrize("dim", [3, 30, 257, 1024])
+def test_equal_rows_give_equal_products_wherever_they_stand(dim):
+    left, right = gaussian(48 + 3, dim), gaussian(640 + 5, dim, 1)
+    left[::3], right[::7] = left[0].clone(), right[0].clone()
+    expected = None
+    for first in (0, 3):  # what comes before them in memory does not matter either
+        rows, columns = left[first : first + 48], right[2:642]
+        out = torch.full((48, 640), torch.nan)
+        made = products.multiply(rows, columns, out)
+        assert made is out
+        exact, most = rows.double() @ columns.double().T, rows.abs() @ columns.abs().T
+        assert ((made - exact).abs() <= dim * torch.finfo().eps * most).all()  # what rounding may do
+        assert torch.equal(products.multiply(rows, columns), made)
+        same_rows, same_columns = (rows == left[0]).all(dim=1), (columns == right[0]).all(dim=1)
+        values = made[same_rows][:, same_columns].unique()
+        expected = values if expected is None else expected
+        assert len(values) == 1
+        assert torch.equal(values, expected)
+
+
+@pytest.mark.usefixtures("kernel")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_gradients_are_those_of_the_product(dtype):
     left, right = (gaussian(n, 50, n).to(dtype).requires_grad_() for n in (37, 20))
