@@ -41,7 +41,7 @@ test: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal --junitxml=build/tests/fast.xml
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal --junitxml=build/tests/fast.xml
 	$(BIN)/python -m pytest -m slow --junitxml=build/tests/slow.xml
 	$(BIN)/python tests/checked.py build/tests/fast.xml build/tests/slow.xml
 

@@ -1,17 +1,19 @@
 """A Chromium without a window and without a network, for tests of pages.
 
-Debian: apt-get install chromium chromium-driver.
+Debian: apt-get install chromium chromium-driver. Selenium is imported where it is used.
 """
+
+from __future__ import annotations
 
 import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
-from selenium.webdriver.support.ui import WebDriverWait
+if TYPE_CHECKING:
+    from selenium import webdriver
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 
@@ -19,6 +21,8 @@ CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 @contextmanager
 def chromium(width: int = 1280, height: int = 800, dark: bool = False) -> Iterator[webdriver.Chrome]:
     """A browser whose every host name leads nowhere; it keeps a log of the console and of all requests."""
+    from selenium import webdriver
+
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
     for argument in (
@@ -32,7 +36,7 @@ def chromium(width: int = 1280, height: int = 800, dark: bool = False) -> Iterat
     ):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    browser = webdriver.Chrome(options=options, service=Service(DRIVER))
+    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
     try:
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
@@ -45,6 +49,8 @@ def chromium(width: int = 1280, height: int = 800, dark: bool = False) -> Iterat
 
 def open_page(browser: webdriver.Chrome, page: Path, state: str = "") -> None:
     """Open a page of the explorer from the file system, and wait until it says that it is ready."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
     browser.get("about:blank")  # a change of the hash alone would not load it again
     browser.get(f"{page.as_uri()}/index.html{state}")
     WebDriverWait(browser, 60, 0.02).until(

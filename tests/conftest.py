@@ -3,6 +3,7 @@
 torch is imported where it is used: the process that deals out the tests does without it, and starts sooner.
 """
 
+import gc
 import os
 import random
 import socket
@@ -18,7 +19,15 @@ import pytest
 # jsonschema, which nbformat asks, would compile a grammar of web addresses at every start: seconds.
 sys.modules.setdefault("rfc3987_syntax", None)
 
+gc.disable()  # until all is imported, see below
+
 LOCAL = ("127.0.0.1", "::1", "localhost")
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: a collection of garbage need not look through half a million objects of it."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

@@ -33,6 +33,7 @@ def test_without_noise_the_more_similar_scene_is_chosen():
     assert found.tolist() == [[1, -1, -1]] * 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", [0.0, 0.1, 0.5])
 def test_noise_is_what_was_said(noise):
     triplets = np.tile([[0, 1, 2], [0, 2, 1]], (1000, 1))

@@ -29,6 +29,7 @@ def test_imports_go_down_only():
     assert "1 kept, 0 broken" in result.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "line"),
     [

@@ -13,7 +13,7 @@ def kernel(request, monkeypatch):
     if request.param == "onednn":
         if not torch.backends.mkldnn.is_available():
             pytest.skip("this torch has no oneDNN")
-        monkeypatch.setattr(products, "_ONEDNN", True)
+        monkeypatch.setattr(products, "_WIDE", True)
 
 
 @pytest.mark.usefixtures("kernel")

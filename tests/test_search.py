@@ -222,6 +222,7 @@ class Largest(TorchFunctionMode):
         return result
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("distance", search.DISTANCES)
 def test_nearest_never_holds_the_matrix(distance, monkeypatch):
     monkeypatch.setattr(search, "GALLERY_BLOCK", 64)

@@ -10,6 +10,8 @@ from PIL import Image
 from m5utils import explorer, paths, run, site
 from m5utils.explorer import Shown
 
+pytestmark = pytest.mark.slow  # sites are built
+
 
 @pytest.fixture
 def built(tmp_path, monkeypatch) -> Path:

@@ -12,7 +12,7 @@ from m5utils.encoders import bert, text
 
 from .measuring import interleaved, temporary_cache
 
-N_WORDS, N_CAPTIONS = 20_000, 4_096
+N_WORDS, N_CAPTIONS = 20_000, 2_048
 SUBJECTS = ["man", "woman", "child", "dog", "cat", "horse", "boy", "girl", "group", "team"]
 WHERE = ["street", "beach", "park", "kitchen", "field", "snow", "grass", "water", "hill", "road"]
 DOES = ["runs", "jumps", "stands", "sits", "plays", "walks", "looks", "sleeps", "eats", "rides"]
@@ -74,5 +74,5 @@ def of_bert(folder: Path) -> dict[str, float]:
         for tokens in ready:
             encoder.model(input_ids=tokens)
 
-    seconds = interleaved({"encode": cold, "forward": forward}, rounds=2)
+    seconds = interleaved({"encode": cold, "forward": forward}, rounds=5)
     return {"bert/fraction_of_forward": seconds["forward"] / seconds["encode"]}

@@ -18,6 +18,8 @@ from reference import plain_lite0
 from m5utils import paths
 from m5utils.datasets import demo, made, scenes
 
+pytestmark = pytest.mark.slow  # worlds are drawn
+
 CLASSES = {
     "coast",
     "forest",

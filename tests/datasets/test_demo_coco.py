@@ -28,6 +28,8 @@ from m5utils.datasets import (
     vocabulary,
 )
 
+pytestmark = pytest.mark.slow  # a world is drawn
+
 SPLITS = {"train": 36, "val": 12}
 KINDS = ("captions", "instances", "scenes")
 
