@@ -267,7 +267,6 @@ def test_a_folder_that_appears_at_the_last_moment_is_kept_if_it_is_the_same(
     assert len(plain_pictures) == len(contents(root)) == 24
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs kill -9")
 def test_killed_half_way_it_is_drawn_again(small, tmp_path):
     root, whole = tmp_path / "set", contents(small[0])
@@ -285,7 +284,6 @@ def test_killed_half_way_it_is_drawn_again(small, tmp_path):
     assert contents(root) == whole
 
 
-@pytest.mark.slow
 def test_retrieval_is_neither_hopeless_nor_solved(tmp_path):
     """The default set with frozen EfficientNet-Lite0 features, cosine: P@1 within [0.6, 0.95]."""
     demo.make_mit_split(tmp_path / "set")

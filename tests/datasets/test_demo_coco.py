@@ -201,7 +201,6 @@ def test_another_seed_gives_other_pictures_and_captions(world, tmp_path):
     assert not {name for name in other if other[name] == zero[name]}
 
 
-@pytest.mark.slow
 def test_drawing_takes_milliseconds(world):
     # 25 s for the default 800 scenes on one quiet core; beside other work both sides of the ratio grow
     assert world[1] / sum(SPLITS.values()) < 0.5 * forty_polygons()
@@ -391,7 +390,6 @@ def test_relations_are_true_of_the_boxes(graphs):
     assert min(checked.values()) > 10
 
 
-@pytest.mark.slow
 def test_a_picture_without_a_thing_differs_only_where_the_thing_was(graphs):
     checked = 0
     for graph in graphs[:8]:
@@ -414,7 +412,6 @@ def test_a_picture_without_a_thing_differs_only_where_the_thing_was(graphs):
     assert checked > 15
 
 
-@pytest.mark.slow
 def test_nothing_is_hidden(graphs):
     for graph in graphs[:12]:
         _, seen = coco_scenes.draw(graph)
@@ -590,7 +587,6 @@ def test_a_category_is_in_one_cluster():
 # ---- what it is like to learn from it ----
 
 
-@pytest.mark.slow
 def test_retrieval_is_neither_hopeless_nor_solved(tmp_path):
     """The default set, frozen EfficientNet-Lite0 joined to tf-idf by ridge regression: R@1 is 0.05 to 0.9."""
     from sklearn.feature_extraction.text import TfidfVectorizer
@@ -618,7 +614,6 @@ def test_retrieval_is_neither_hopeless_nor_solved(tmp_path):
     assert 0.05 <= min(image_to_text, text_to_image) <= max(image_to_text, text_to_image) <= 0.9
 
 
-@pytest.mark.slow
 def test_the_default_set_is_large_enough(tmp_path):
     demo_coco.make_coco(tmp_path / "coco")
     for split, least in (("train", 600), ("val", 200)):
