@@ -22,6 +22,7 @@ def signs(n, dim, seed=0):
 def small_blocks(monkeypatch):
     """Blocks that divide nothing in these tests; the real ones are larger than a test can afford."""
     monkeypatch.setattr(search, "GALLERY_BLOCK", 145)  # three runs
+    monkeypatch.setattr(search, "ITEM_BLOCK", 128)  # one whole, one cut off
     monkeypatch.setattr(search, "QUERY_BLOCK", 7)
 
 
