@@ -20,7 +20,8 @@ DISTANCES = ("cosine", "euclidean")
 # exact search needs.
 GALLERY_BLOCK = 6144
 QUERY_BLOCK = 512
-# On a CPU so many of these items are scored at once: products are a tenth faster where its caches hold them.
+# On a CPU so many of these items are scored at once, a multiple of RUN: products are a tenth faster where its
+# caches hold them. A GPU scores all at once.
 ITEM_BLOCK = 768
 # Items that are looked at together: most runs hold nothing that is better than the best so far.
 RUN = 64

@@ -188,18 +188,6 @@ def test_the_gradient_of_structure_preserving_is_right(batch, hardest):
     assert torch.autograd.gradcheck(lambda x, y: loss(x, y, *numbers), inputs)
 
 
-def test_lengths_are_taken_out_as_torch_takes_them_out():
-    rows = gaussian(6, 5).double()
-    rows[2] = 0
-    weights, found = gaussian(6, 5, seed=1).double(), []
-    for normalise in (objectives._Unit.apply, torch.nn.functional.normalize):
-        of = rows.clone().requires_grad_()
-        (weights * normalise(of)).sum().backward()
-        found.append((normalise(rows), of.grad))
-    for ours, theirs in zip(*found, strict=True):
-        assert torch.allclose(ours, theirs, rtol=1e-12, atol=0)
-
-
 def test_images_are_neighbours_only_where_they_share_a_sentence():
     def alone(batch):  # what the image structure adds, and its gradient
         images, captions = gaussian(8, 4).requires_grad_(), gaussian(8, 4, seed=1)
