@@ -96,7 +96,7 @@ def recall(scores: ArrayLike, overlap: ArrayLike, ks: Sequence[int] = (1, 5, 10)
         "recall@k" to (n,) float64, 0 or 1; and "upper_bound", 1 where any window is right.
 
     Raises:
-        ValueError: As `metrics.hit_rate_at_k`.
+        ValueError: As `metrics.reciprocal_rank`, or if a k is out of range.
 
     Example:
         >>> recall([[0.1, 0.9]], [[0.6, 0.4]], ks=(1, 2))
@@ -105,11 +105,14 @@ def recall(scores: ArrayLike, overlap: ArrayLike, ks: Sequence[int] = (1, 5, 10)
     scores, right = np.asarray(scores), np.asarray(overlap) >= ENOUGH
     if scores.shape != right.shape:
         raise ValueError(f"expected a score for every overlap, {right.shape}; got {scores.shape}")
+    if not all(1 <= k <= right.shape[1] for k in ks):
+        raise ValueError(f"expected every k from 1 to {right.shape[1]} windows; got {list(ks)}")
     possible = right.any(axis=1)
-    found = {f"recall@{k}": np.zeros(len(right)) for k in ks}
-    for k in ks if possible.any() else ():
-        found[f"recall@{k}"][possible] = metrics.hit_rate_at_k(scores[possible], right[possible], k)
-    return found | {"upper_bound": possible.astype(np.float64)}
+    reciprocal = np.zeros(len(right))  # of the first right window's rank; 0 where there is none
+    if possible.any():
+        reciprocal[possible] = metrics.reciprocal_rank(scores[possible], right[possible])
+    hits = {f"recall@{k}": (reciprocal >= 1 / k).astype(np.float64) for k in ks}
+    return hits | {"upper_bound": possible.astype(np.float64)}
 
 
 def chance(overlap: ArrayLike, ks: Sequence[int] = (1, 5, 10)) -> dict[str, float]:
