@@ -158,11 +158,13 @@ def _triplets(model: Joint, features: Tensor, train: Described, recipe: Recipe):
         scores = (images[: len(rows)] @ images.T).detach()
         query, wrong = semantic_triplets.negatives(scores, alike.to(scores), right.to(scores), recipe.hardest)
         picked = query, len(rows) + query, wrong
-        of_images = tuple(images[one] for one in picked)
+        # `images[one]` would add the gradients of a row that is picked often in whichever order threads come
+        of_images = [images.index_select(0, one) for one in picked]
         if recipe.objective == "visual":
             return semantic_losses.triplet(*of_images, recipe.margin)
         texts = model.words(train.texts[others])
-        return semantic_losses.joint(of_images, tuple(texts[one] for one in picked), recipe.margin)
+        of_texts = [texts.index_select(0, one) for one in picked]
+        return semantic_losses.joint(tuple(of_images), tuple(of_texts), recipe.margin)
 
     return step
 

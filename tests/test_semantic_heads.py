@@ -116,3 +116,19 @@ def test_what_cannot_be_trained_is_refused():
     nothing.texts.eliminate_zeros()
     with pytest.raises(ValueError, match="got 3 with 0 words"):
         semantic_heads.fit(nothing, Recipe(epochs=1))
+
+
+@pytest.mark.parametrize("objective", ["visual", "joint"])
+def test_the_gradient_does_not_depend_on_which_thread_comes_first(objective):
+    described, recipe = drawn(400), Recipe(objective, dim=512, near=2, hardest=20, batch=400)
+    found = []
+    torch.set_num_threads(2)  # until the test ends
+    for _ in range(6):
+        torch.manual_seed(0)
+        model = semantic_heads.Joint(described.features, described.texts.shape[1], recipe.dim)
+        features = model.images.prepared(described.features)
+        step = semantic_heads._triplets(model, features, described, recipe)
+        step(np.arange(400)).backward()
+        found.append([weights.grad for weights in model.parameters() if weights.grad is not None])
+    for again in found[1:]:
+        assert all(torch.equal(*pair) for pair in zip(found[0], again, strict=True))
