@@ -5,6 +5,7 @@ Slides: Gordo and Larlus, CVPR 2017, "Proposed Methods".
 """
 
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -157,16 +158,22 @@ def _triplets(model: Joint, features: Tensor, train: Described, recipe: Recipe):
         right = alike[place, len(rows) + place]
         scores = (images[: len(rows)] @ images.T).detach()
         query, wrong = semantic_triplets.negatives(scores, alike.to(scores), right.to(scores), recipe.hardest)
-        picked = query, len(rows) + query, wrong
-        # `images[one]` would add the gradients of a row that is picked often in whichever order threads come
-        of_images = [images.index_select(0, one) for one in picked]
+        places = query, len(rows) + query, wrong
+        of_images = _picked(images, places)
         if recipe.objective == "visual":
             return semantic_losses.triplet(*of_images, recipe.margin)
-        texts = model.words(train.texts[others])
-        of_texts = [texts.index_select(0, one) for one in picked]
-        return semantic_losses.joint(tuple(of_images), tuple(of_texts), recipe.margin)
+        of_texts = _picked(model.words(train.texts[others]), places)
+        return semantic_losses.joint(of_images, of_texts, recipe.margin)
 
     return step
+
+
+def _picked(rows: Tensor, places: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """The rows at each of these places, for a loss whose gradient is the same each time.
+
+    With `rows[one]` it is not: threads add to the gradient of a row that is picked often as they come.
+    """
+    return tuple(rows.index_select(0, one) for one in places)
 
 
 def _wsabie(model: Joint, features: Tensor, train: Described, recipe: Recipe):  # noqa: ANN202

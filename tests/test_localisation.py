@@ -86,3 +86,6 @@ def test_refuses():
         localisation.overlaps([[1, 2, 0, 3]], [[9, 9]], [[0, 0, 1, 1]])
     with pytest.raises(ValueError, match=r"for every overlap, \(2, 3\); got \(2, 2\)"):
         localisation.recall(np.zeros((2, 2)), np.zeros((2, 3)))
+    for k in (0, 4):
+        with pytest.raises(ValueError, match=rf"every k from 1 to 3 windows; got \[1, {k}\]"):
+            localisation.recall(np.zeros((2, 3)), np.zeros((2, 3)), ks=(1, k))
