@@ -6,6 +6,7 @@ Knows embeddings, as float32 tensors, one row per item. Must not know labels, fi
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import pairwise
 
 import numba
 import numpy as np
@@ -149,13 +150,23 @@ def _each_block(
 
     On the CPU each thread takes query blocks of its own; blocks do not depend on how many threads.
     """
-    firsts = range(0, len(query), QUERY_BLOCK)
-    workers = products.workers(len(firsts), query.device)
-    shares = [firsts[worker::workers] for worker in range(workers)]
+    blocks = _query_blocks(len(query))
+    workers = products.workers(len(blocks), query.device)
+    shares = [blocks[worker::workers] for worker in range(workers)]
     products.in_threads(lambda share: _walk_blocks(query, gallery, distance, share, use), shares)
 
 
-def _walk_blocks(query: Tensor, gallery: Tensor, distance: str, first_queries: range, use: Callable) -> None:
+def _query_blocks(n_query: int) -> list[slice]:
+    """As few blocks as hold `QUERY_BLOCK` queries at most, of about one size so that no thread waits long."""
+    padded = np.arange(0, n_query, products.PADDING)
+    n_blocks = min(len(padded), -(-n_query // QUERY_BLOCK))
+    firsts = [int(part[0]) for part in np.array_split(padded, n_blocks)]
+    return [slice(*ends) for ends in pairwise([*firsts, n_query])]
+
+
+def _walk_blocks(
+    query: Tensor, gallery: Tensor, distance: str, query_blocks: list[slice], use: Callable
+) -> None:
     """The blocks of some queries, one after the other.
 
     Items are padded to a multiple of `RUN`, scoring -inf.
@@ -173,10 +184,10 @@ def _walk_blocks(query: Tensor, gallery: Tensor, distance: str, first_queries: r
         n_items = len(part)
         _prepared(part, "gallery", first_item, distance, out=items[:n_items])
         items[n_items:] = 0
-        for first_query in first_queries:
-            part = query[first_query : first_query + QUERY_BLOCK]
+        for rows in query_blocks:
+            part = query[rows]
             n_queries = len(part)
-            _prepared(part, "query", first_query, distance, out=queries[:n_queries])
+            _prepared(part, "query", rows.start, distance, out=queries[:n_queries])
             queries[n_queries:] = 0
             left = queries[: products.round_up(n_queries, products.PADDING)]
             for first in range(0, n_items, step):
@@ -187,7 +198,7 @@ def _walk_blocks(query: Tensor, gallery: Tensor, distance: str, first_queries: r
                     block.mul_(-2).add_(left.square().sum(dim=1)[:, None]).add_(right.square().sum(dim=1))
                     block = block.clamp_(min=0).sqrt_().neg_().add_(0.0).float()  # + 0.0: no -0.0
                 block[:, n_items - first :] = -torch.inf
-                use(first_item + first, first_query, block[:n_queries])
+                use(first_item + first, rows.start, block[:n_queries])
 
 
 def _sortable(values: Tensor, index: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from reference import gaussian
 from torch.overrides import TorchFunctionMode
 
-from m5utils import search
+from m5utils import products, search
 
 EXACT = ["exact", "sklearn", "faiss_flat"]
 APPROXIMATE = ["faiss_ivf", "faiss_hnsw"]
@@ -299,3 +299,17 @@ def test_unknown_names_are_refused():
         search.scores(gaussian(2, 4), gaussian(5, 4), "manhattan")
     with pytest.raises(ValueError, match="exact, sklearn, .*; got 'annoy'"):
         search.nearest(gaussian(2, 4), gaussian(5, 4), 1, "annoy")
+
+
+@pytest.mark.parametrize("n_query", [1, 15, 16, 17, 512, 513, 1000, 5000, 5008])
+def test_blocks_of_queries_are_of_about_one_size(n_query):
+    blocks = search._query_blocks(n_query)
+    rows = [row for block in blocks for row in range(n_query)[block]]
+    assert rows == list(range(n_query))
+    sizes = [len(range(n_query)[block]) for block in blocks]
+    assert len(sizes) == -(-n_query // search.QUERY_BLOCK)
+    assert max(sizes) - min(sizes) < 2 * products.PADDING
+    assert all(size % products.PADDING == 0 for size in sizes[:-1])  # none is padded but the last
+    assert max(sizes) <= search.QUERY_BLOCK
+    if len(sizes) % 2 == 0:  # two threads have half each
+        assert abs(sum(sizes[::2]) - sum(sizes[1::2])) < 3 * products.PADDING
