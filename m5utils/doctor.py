@@ -124,7 +124,7 @@ def _datasets(profile: runtime.Profile) -> Iterator[Finding]:
 
 def _models(profile: runtime.Profile, datasets: list[str]) -> Iterator[Finding]:
     """Whether the weights that the notebooks load are here: they are loaded, as a notebook would."""
-    from m5utils import embeddings
+    from m5utils import embeddings, region_descriptors, view_descriptors
     from m5utils.encoders import bert, clip, detectors, text
 
     def words() -> str:
@@ -141,7 +141,10 @@ def _models(profile: runtime.Profile, datasets: list[str]) -> Iterator[Finding]:
         "deck's encoder": lambda: image_encoder(profile.deck_encoder),
         "language model": lambda: str(bert.bert_encoder(profile.language_model)),
         "word vectors": words,
+        "views": lambda: ", ".join(map(str, view_descriptors.sources(profile))),
     }
+    if region_descriptors.backbone(profile) != profile.image_encoder:
+        of_captions["R-MAC's encoder"] = lambda: image_encoder(region_descriptors.backbone(profile))
     if paths.setting("M5_CLIP"):
         of_captions["CLIP"] = lambda: str(clip.clip_encoder(paths.dataset_root("M5_CLIP"))[0])
     if "captions" in datasets:

@@ -105,24 +105,25 @@ def _file(module: str) -> Path | None:
     return next((file for file in candidates if file.is_file()), None)
 
 
-def datasets(names: Iterable[str]) -> dict[str, Callable]:
+def datasets(names: Iterable[str], function: str = "for_profile") -> dict[str, Callable]:
     """The `for_profile` of every dataset among these modules, by the dataset's name.
 
     A dataset is a module of `m5utils.datasets` with `for_profile(profile)`, which gives splits that
-    have `files` (names), `paths()` and `annotations()`, see `datasets.listed`.
+    have `files` (names), `paths()` and `annotations()`, see `datasets.listed`. What a notebook uses where it
+    is there, and needs not, is given by a `function` of another name.
     """
     inside = [name for name in names if name.startswith(f"{PACKAGE.name}.datasets.")]
     load = {
-        name.rpartition(".")[2]: getattr(importlib.import_module(name), "for_profile", None)
-        for name in inside
+        name.rpartition(".")[2]: getattr(importlib.import_module(name), function, None) for name in inside
     }
-    return {name: function for name, function in load.items() if function}
+    return {name: found for name, found in load.items() if found}
 
 
 def data(names: Iterable[str], profile: "Profile") -> dict[str, str]:
     """A key of the files, names, bytes and annotations, of each split of each dataset among these modules."""
-    keys = {}
-    for name, load in datasets(names).items():
+    keys, names = {}, list(names)
+    phrases = {f"captions/{name}": load for name, load in datasets(names, "with_boxes").items()}
+    for name, load in (datasets(names) | phrases).items():
         for split, images in load(profile).items():
             content = zip(images.files, paths.content_hashes(images.paths()), strict=True)
             keys[f"{name}/{split}"] = paths.key_of([*content, *images.annotations()])

@@ -12,9 +12,14 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from m5utils import freshness, paths, report
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from m5utils.runtime import Profile
 
 
 def follow(parent: int) -> None:
@@ -133,8 +138,8 @@ def encode(profile_name: str, names: Sequence[str] = (), part: int = 1, parts: i
     Raises:
         FileNotFoundError: If data of a named dataset, or of every dataset, is missing.
     """
-    from m5utils import embeddings, object_descriptors, runtime
-    from m5utils.datasets import captions, coco_retrieval, mit_split
+    from m5utils import box_descriptors, embeddings, object_descriptors, runtime
+    from m5utils.datasets import captions, coco_retrieval, entities, mit_split
     from m5utils.encoders import bert
 
     profile, missing = runtime.profile(profile_name), []
@@ -146,7 +151,7 @@ def encode(profile_name: str, names: Sequence[str] = (), part: int = 1, parts: i
     }
     sources = {
         "mit_split": lambda split: embeddings.sources(profile, training=split == "train"),
-        "captions": lambda _: embeddings.plain_sources(profile),
+        "captions": lambda _: embeddings.plain_sources(profile) + _views(profile),
         "coco_retrieval": lambda _: object_descriptors.sources(profile),
     }
     for name in names or datasets:
@@ -158,18 +163,30 @@ def encode(profile_name: str, names: Sequence[str] = (), part: int = 1, parts: i
                 raise
             print(f"{name}: not encoded: {error}")
             continue
-        for split, listed in splits.items():
-            if name == "captions":
-                texts = embeddings.encode_texts(
-                    bert.bert_encoder(profile.language_model), listed.captions, (part, parts)
-                )
-                print(
-                    f"captions/{split}, {profile.language_model}, part {part}/{parts}: {len(texts)} captions"
-                )
-            for source in sources[name](split):
+        work = [(split, listed, sources[name](split)) for split, listed in splits.items()]
+        if name == "captions":
+            language = bert.bert_encoder(profile.language_model)
+            for split, listed in splits.items():
+                texts = embeddings.encode_texts(language, listed.captions, (part, parts))
+                print(f"captions/{split}, {language}, part {part}/{parts}: {len(texts)} captions")
+            of_boxes, phrased = [box_descriptors.source(profile)], entities.with_boxes(profile)
+            work += [(f"phrases/{split}", listed, of_boxes) for split, listed in phrased.items()]
+        for split, listed, encoders in work:
+            for source in encoders:
                 done = embeddings.encode(source, listed, on_bad_image="skip", part=(part, parts))
                 bad = f", {len(done.bad)} cannot be read" if done.bad else ""
                 print(f"{name}/{split}, {source}, part {part}/{parts}: {len(done.kept)} images{bad}")
+
+
+def _views(profile: "Profile") -> list["nn.Module"]:
+    """The views that notebook 10 averages, without the plain one, which others need; none without weights."""
+    from m5utils import view_descriptors
+
+    try:
+        return view_descriptors.sources(profile)[-1:]
+    except FileNotFoundError as error:
+        print(f"captions: views are not encoded: {error}")
+        return []
 
 
 if __name__ == "__main__":

@@ -92,6 +92,7 @@ def test_doctor_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     monkeypatch.setattr(paths, "setting", settings.get)
     monkeypatch.setattr(embeddings, "encoder_named", lambda *_: nn.Linear(1, 1))
     monkeypatch.setattr(nn.Linear, "dim", 2784, raising=False)
+    monkeypatch.setattr(nn.Linear, "size", 224, raising=False)
     code, text = m5("doctor", "--profile", "lab")
     assert code == 1
     assert "MISSING   mit_split         M5_MIT_SPLIT is not set" in text

@@ -10,7 +10,7 @@ import torch
 import torchvision
 
 from m5utils import paths
-from m5utils.datasets import captions, demo, demo_coco
+from m5utils.datasets import captions, demo, demo_coco, entities
 from m5utils.encoders import detectors, text
 
 
@@ -19,8 +19,12 @@ def server(tmp_path: Path) -> dict[str, str]:
     """What the course's server has: photographs, captions, torchvision's weights, FastText's file, BERT."""
     demo.make_mit_split(tmp_path / "MIT_split", train_per_class=13, test_per_class=3)
     demo_coco.make_coco(tmp_path / "COCO", train=60, val=40)
+    for split, drawn in {"train": "train", "test": "val"}.items():
+        _entities(tmp_path / "flickr30k", split, entities.drawn(tmp_path / "COCO", drawn).first(20))
     torch.manual_seed(0)
-    _weights(tmp_path, "resnet50", "IMAGENET1K_V1", torchvision.models.resnet50(weights=None))
+    for network in ("resnet50", "resnet101", "vgg19"):
+        untrained = torchvision.models.get_model(network, weights=None)
+        _weights(tmp_path, network, "IMAGENET1K_V1", untrained)
     for detector in ("fasterrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn"):
         _weights(tmp_path, detector, "COCO_V1", detectors.untrained(detector))
     said = captions.coco_folder(tmp_path / "COCO")["train"].captions
@@ -33,11 +37,36 @@ def server(tmp_path: Path) -> dict[str, str]:
     return {
         "M5_MIT_SPLIT": str(tmp_path / "MIT_split"),
         "M5_COCO": str(tmp_path / "COCO"),
+        "M5_FLICKR30K": str(tmp_path / "flickr30k"),
         "M5_FASTTEXT": str(tmp_path / "fasttext_wiki.en.bin"),
         "HF_HOME": str(tmp_path / "huggingface"),
         "TORCH_HOME": str(tmp_path / "torch"),
         "M5_CACHE": str(tmp_path / "cache"),
     }
+
+
+def _entities(root: Path, split: str, drawn: entities.PhrasedImages) -> None:
+    """Drawn pictures, their phrases and boxes in the layout of Flickr30k Entities."""
+    for folder in ("flickr30k-images", "Annotations", "Sentences"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    numbers = [str(int(path.stem.rpartition("_")[2])) for path in drawn.paths()]
+    (root / f"{split}.txt").write_text("\n".join(numbers), encoding="utf-8")
+    for row, (number, path) in enumerate(zip(numbers, drawn.paths(), strict=True)):
+        shutil.copy(path, root / "flickr30k-images" / f"{number}.jpg")
+        width, height = drawn.sizes[row]
+        said, objects = [], []
+        for place in (drawn.image_of == row).nonzero()[0]:
+            said.append(f"[/EN#{place + 1}/other {drawn.phrases[place]}] .")
+            left, top, across, down = drawn.boxes[place]
+            box = {"xmin": left, "ymin": top, "xmax": left + across, "ymax": top + down}
+            corners = "".join(f"<{side}>{value}</{side}>" for side, value in box.items())
+            objects.append(f"<object><name>{place + 1}</name><bndbox>{corners}</bndbox></object>")
+        (root / "Sentences" / f"{number}.txt").write_text("\n".join(said), encoding="utf-8")
+        (root / "Annotations" / f"{number}.xml").write_text(
+            f"<annotation><size><width>{width}</width><height>{height}</height></size>"
+            f"{''.join(objects)}</annotation>",
+            encoding="utf-8",
+        )
 
 
 def _weights(root: Path, name: str, training: str, network: torch.nn.Module) -> None:
@@ -61,7 +90,11 @@ def test_every_notebook_and_the_encoding_run_on_the_course_profile(tmp_path: Pat
     descriptors = project / "m5utils" / "object_descriptors.py"
     at_448 = descriptors.read_text()
     assert "BOX_SIZE = 448" in at_448
-    descriptors.write_text(at_448.replace("BOX_SIZE = 448", "BOX_SIZE = 224"))  # all that is shortened
+    descriptors.write_text(at_448.replace("BOX_SIZE = 448", "BOX_SIZE = 224"))
+    fc7 = project / "m5utils" / "encoders" / "fc7.py"
+    at_224 = fc7.read_text()
+    assert "SIZE = 224" in at_224
+    fc7.write_text(at_224.replace("SIZE = 224", "SIZE = 64"))  # all that is shortened
     for command in (["encode", "--shard", "1/1"], ["run"]):
         with tiny.m5(project, *command, "--profile", "course", **server) as process:
             text = process.communicate(timeout=3000)[0]
@@ -71,6 +104,8 @@ def test_every_notebook_and_the_encoding_run_on_the_course_profile(tmp_path: Pat
             assert "mit_split/train, resnet50 maps at 224 px, view 10, part 1/1: 104 images" in text
             assert "captions/val, fasterrcnn_resnet50_fpn, pool, at 224 px, part 1/1: 40 images" in text
             assert "coco_retrieval/test, maskrcnn_resnet50_fpn, boxes, at 224 px, part 1/1: 24 images" in text
+            assert "captions/val, vgg19 fc7 at 64 px, ten crops, part 1/1: 40 images" in text
+            assert "captions/phrases/test, resnet50 maps of whole pictures at 224 px" in text
             assert "captions/val, bert-base-uncased, part 1/1: 200 captions" in text
     generated = project / "report" / "generated" / "course"
     made = json.loads((generated / "01.json").read_text())
@@ -78,6 +113,15 @@ def test_every_notebook_and_the_encoding_run_on_the_course_profile(tmp_path: Pat
     objects = json.loads((generated / "06.json").read_text())
     assert (objects["n_query"], objects["n_gallery"]) == (24, 60)
     assert 0 < objects["maskrcnn_resnet50_fpn_mean/selection_full/map"] < 1
+    structure = json.loads((generated / "10.json").read_text())
+    assert 0 < structure["structure_preserving/image_to_text/recall@10"] < 1
+    flickr30k = entities.flickr30k(tmp_path / "flickr30k", "test")  # where the phrases come from
+    assert structure["n_phrases"] == len(flickr30k.phrases) > 20
+    assert 0 < structure["prior/phrases/upper_bound"] <= 1
+    meaning = json.loads((generated / "11.json").read_text())
+    assert (meaning["n_query"], meaning["n_gallery"], meaning["n_retrieved"]) == (40, 39, 39)
+    assert meaning["text_oracle/ndcg_auc"] == pytest.approx(1)
+    assert 0 < meaning["cca_tfidf/image_to_text/recall@10"] < 1
     best = json.loads((generated / "12.json").read_text())
     for task in ("mit_split/map", "captions/image_to_text/recall@10"):
         assert 0 < best[f"best/{task}"] < 1  # random weights: any value, but a value

@@ -26,6 +26,8 @@ EXPECTED = [
     "07_p5a_image_to_text",
     "08_p5b_text_to_image",
     "09_p5c_bert",
+    "10_structure_preserving",
+    "11_semantic_retrieval",
     "12_results",
 ]
 # a folder of one machine; keys such as "/std" begin with / too
@@ -50,7 +52,7 @@ def test_a_notebook_needs_the_data_of_its_own_task_alone():
     assert used == {
         ("mit_split",): ["01", "02", "03", "04", "05"],
         ("coco_retrieval",): ["06"],
-        ("captions",): ["07", "08", "09"],
+        ("captions",): ["07", "08", "09", "10", "11"],
         (): ["12"],
     }
 

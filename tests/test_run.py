@@ -17,8 +17,19 @@ import pytest
 import tiny
 from matplotlib.figure import Figure
 
-from m5utils import embeddings, freshness, job, object_descriptors, paths, report, run, runtime
-from m5utils.datasets import captions, coco_retrieval, mit_split
+from m5utils import (
+    box_descriptors,
+    embeddings,
+    freshness,
+    job,
+    object_descriptors,
+    paths,
+    report,
+    run,
+    runtime,
+    view_descriptors,
+)
+from m5utils.datasets import captions, coco_retrieval, entities, mit_split
 from m5utils.encoders import bert
 
 
@@ -276,6 +287,9 @@ def test_encoding_takes_captions_with_their_images_and_passes_over_data_that_is_
     monkeypatch.setattr(captions, "for_profile", lambda _: {"train": shown})
     monkeypatch.setattr(bert, "bert_encoder", lambda name: name)
     monkeypatch.setattr(embeddings, "plain_sources", lambda _: ["plain"])
+    monkeypatch.setattr(view_descriptors, "sources", lambda _: ["plain", "mirrored"])
+    monkeypatch.setattr(box_descriptors, "source", lambda _: "maps")
+    monkeypatch.setattr(entities, "with_boxes", lambda _: {"test": "phrases"})
     monkeypatch.setattr(coco_retrieval, "for_profile", lambda _: {"test": "pictures"})
     monkeypatch.setattr(object_descriptors, "sources", lambda _: ["frozen"])
     texts, images = [], []
@@ -285,10 +299,16 @@ def test_encoding_takes_captions_with_their_images_and_passes_over_data_that_is_
     job.encode("demo", part=1, parts=2)
     assert texts == [("minilm", shown.captions, (1, 2))]
     how = {"on_bad_image": "skip", "part": (1, 2)}
-    assert images == [("plain", shown, how), ("frozen", "pictures", how)]
+    expected = [("plain", shown), ("mirrored", shown), ("maps", "phrases"), ("frozen", "pictures")]
+    assert images == [(*pair, how) for pair in expected]
     said = capsys.readouterr().out
     assert "mit_split: not encoded: M5_MIT_SPLIT is not set" in said
     assert "captions/train, minilm, part 1/2: 2 captions" in said
+    monkeypatch.setattr(view_descriptors, "sources", absent)  # weights that one notebook needs
+    images.clear()
+    job.encode("demo", ["captions"])
+    assert [encoder for encoder, *_ in images] == ["plain", "maps"]
+    assert "captions: views are not encoded: M5_MIT_SPLIT is not set" in capsys.readouterr().out
     for names in (["mit_split"], ()):
         for dataset in (captions, coco_retrieval):
             monkeypatch.setattr(dataset, "for_profile", absent)

@@ -1,11 +1,12 @@
 """Phrases and boxes: Flickr30k Entities' layout, line by line, and the drawn world against its masks."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from m5utils import paths, runtime
+from m5utils import freshness, paths, runtime
 from m5utils.datasets import demo_coco, entities
 
 SENTENCES = """[/EN#1/people Two young  men] in [/EN#2/clothing helmets] stand on [/EN#9/scene a roof] .
@@ -179,3 +180,14 @@ def test_the_profile_s_pictures(world, root, monkeypatch):
     assert entities.with_boxes(runtime.profile("demo"))["train"].setting.startswith("drawn world")
     (root / "Sentences").rename(root / "elsewhere")  # Flickr30k without Entities
     assert entities.with_boxes(runtime.profile("lab"))["train"].setting.startswith("drawn world")
+
+
+def test_results_depend_on_the_phrases_and_their_boxes(world, monkeypatch):
+    monkeypatch.setattr(demo_coco, "drawn", lambda: world)
+    names, profile = ["m5utils.datasets.entities"], runtime.profile("demo")
+    before = freshness.data(names, profile)
+    assert list(before) == ["captions/entities/train", "captions/entities/test"]
+    told = entities.with_boxes(profile)
+    other = {split: replace(part, boxes=part.boxes + 1) for split, part in told.items()}
+    monkeypatch.setattr(entities, "with_boxes", lambda _: other)
+    assert all(key != before[name] for name, key in freshness.data(names, profile).items())
