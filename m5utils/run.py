@@ -25,7 +25,7 @@ READS = {
 }
 # Which starts first where there are cores for some only: the encoding, for which others wait, what trains
 # longest, and last of all what shows the networks that others train, which would only wait for them.
-FIRST = {"encoding": 5, "04": 4, "07": 3, "09": 3, "06": 3, "11": 3, "05": 1}  # the others: 2
+FIRST = {"encoding": 5, "04": 4, "07": 3, "09": 3, "06": 3, "10": 3, "11": 3, "05": 1}  # the others: 2
 VERSIONS_OF = ("torch", "torchvision", "numpy", "scikit-learn", "pytorch-metric-learning", "umap-learn")
 
 SNAKEMAKE = (
