@@ -232,8 +232,8 @@ def _train(
                     group["lr"] = recipe.rate * 0.5 * (1 + math.cos(math.pi * done))
             rows = rows.to(device)
             of_rows = image_of[rows]
-            embedded = model.images.project(images(of_rows)), model.captions.project(captions(rows))
-            value = objective(*embedded, of_rows, sentences[rows])
+            embedded = _of_images(model.images, images, of_rows, once=recipe.captions_per_image > 1)
+            value = objective(embedded, model.captions.project(captions(rows)), of_rows, sentences[rows])
             if not value.isfinite():
                 raise ValueError(
                     f"{doing}, step {step + 1}: the loss is {value.item()}. Lower the rate ({recipe.rate}); "
@@ -280,6 +280,21 @@ def _first_of_group(image_of: Tensor, together: int) -> Tensor:
     here = torch.arange(len(image_of))
     in_image = here - torch.searchsorted(by_image, by_image)
     return torch.empty_like(here).scatter_(0, places, places[here - in_image % together])
+
+
+def _of_images(
+    head: nn.Module, prepared: Callable[[Tensor], Tensor], image_of: Tensor, once: bool
+) -> Tensor:
+    """(n, dim) embeddings of the images of n rows; with `once` an image of several rows is projected once.
+
+    Worth it where captions stay together by design: of images drawn at random too few meet in a batch.
+    """
+    if not once:
+        return head.project(prepared(image_of))
+    shown, places = image_of.unique(return_inverse=True)
+    if len(shown) == 1:
+        shown = shown.repeat(2)  # batch norm wants two rows
+    return head.project(prepared(shown)).index_select(0, places)
 
 
 def _stalled(validation: list[float], patience: int) -> bool:

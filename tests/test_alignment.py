@@ -300,6 +300,40 @@ def test_captions_of_an_image_reach_the_objective_together(monkeypatch):
     assert len(seen) == 12
 
 
+@pytest.mark.parametrize("together", [1, 2, 5])
+def test_an_image_goes_through_its_head_once_where_captions_stay_together(monkeypatch, together):
+    projected, told = [], []
+    project = heads.Head.project
+
+    def counted(head, rows):
+        projected.append(rows.clone())
+        return project(head, rows)
+
+    def objective(images, captions, image_of, _):
+        told.append((images, image_of))
+        return objectives.sum_of_hinges()(images, captions, image_of, None)
+
+    monkeypatch.setattr(heads.Head, "project", counted)
+    monkeypatch.setitem(objectives.OBJECTIVES, "rolled", lambda: objective)
+    recipe = dataclasses.replace(SMALL, objective="rolled", epochs=1, captions_per_image=together)
+    alignment.fit(pairs(per_image=5), recipe)
+    of_images = [rows for rows in projected if rows.shape[1] == 10]
+    assert len(of_images) == len(told) == 12
+    for rows, (embedded, image_of) in zip(of_images, told, strict=True):
+        assert len(rows) == len(image_of if together == 1 else image_of.unique())
+        same = image_of[:, None] == image_of  # and stands beside each of its captions
+        assert torch.equal((embedded[:, None] - embedded).abs().amax(dim=2) < 1e-5, same)
+    assert any(len(image_of.unique()) < len(image_of) for _, image_of in told)
+
+
+def test_a_batch_of_one_image_is_no_error():
+    recipe = dataclasses.replace(SMALL, image_head="branch", caption_head="branch", batch=8)
+    recipe = dataclasses.replace(recipe, captions_per_image=4)
+    of_three = pairs(3, per_image=4)
+    assert sorted(map(len, alignment._batches(of_three.image_of, 8, 4))) == [4, 8]
+    assert np.isfinite(alignment.fit(of_three, recipe).loss).all()
+
+
 @pytest.mark.parametrize("head", ["branch", "branch_linear"])
 def test_batch_norm_is_what_training_left_and_the_batch_does_not_matter(monkeypatch, head):
     recipe = dataclasses.replace(SMALL, image_head=head, caption_head=head)
