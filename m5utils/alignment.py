@@ -282,9 +282,7 @@ def _first_of_group(image_of: Tensor, together: int) -> Tensor:
     return torch.empty_like(here).scatter_(0, places, places[here - in_image % together])
 
 
-def _of_images(
-    head: nn.Module, prepared: Callable[[Tensor], Tensor], image_of: Tensor, once: bool
-) -> Tensor:
+def _of_images(head: nn.Module, prepared: Callable[[Tensor], Tensor], image_of: Tensor, once: bool) -> Tensor:
     """(n, dim) embeddings of the images of n rows; with `once` an image of several rows is projected once.
 
     Worth it where captions stay together by design: of images drawn at random too few meet in a batch.

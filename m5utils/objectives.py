@@ -131,12 +131,14 @@ def structure_preserving(
         x, y = functional.normalize(images[first_images]), functional.normalize(captions[first_texts])
         describes = torch.zeros(len(x), len(y), dtype=torch.bool, device=x.device)
         describes[image, text] = True
-        total = _violations(x, y, describes, ~describes, margin, hardest)
+        across = torch.cdist(x, y)
+        total = _violations(across, describes, ~describes, margin, hardest)
         if text_to_image:
-            total = total + text_to_image * _violations(y, x, describes.T, ~describes.T, margin, hardest)
+            total = total + text_to_image * _violations(across.T, describes.T, ~describes.T, margin, hardest)
         for weight, rows, of_rows in ((among_images, x, describes), (among_texts, y, describes.T)):
             if weight:
-                total = total + weight * _violations(rows, rows, *_neighbours(of_rows), margin, hardest)
+                within = torch.cdist(rows, rows)
+                total = total + weight * _violations(within, *_neighbours(of_rows), margin, hardest)
         return total / len(images)
 
     return loss
@@ -250,21 +252,18 @@ def _neighbours(has: Tensor) -> tuple[Tensor, Tensor]:
     return shared.clone().fill_diagonal_(False), ~shared
 
 
-def _violations(
-    anchors: Tensor, others: Tensor, right: Tensor, wrong: Tensor, margin: float, hardest: int
-) -> Tensor:
+def _violations(distances: Tensor, right: Tensor, wrong: Tensor, margin: float, hardest: int) -> Tensor:
     """Sum over anchors and right ones of the `hardest` largest hinges, those of the nearest wrong ones.
 
     Args:
-        anchors: (n, dim).
-        others: (m, dim).
+        distances: (n, m) of anchors and others.
         right: (n, m) bool, what should be near.
         wrong: (n, m) bool, what should be farther by the margin.
         margin: By how much.
         hardest: Triplets for each right one, at most.
     """
-    distances = torch.cdist(anchors, others)
-    too_near = distances.masked_fill(~wrong, torch.inf).topk(min(hardest, len(others)), largest=False).values
+    too_near = distances.masked_fill(~wrong, torch.inf)
+    too_near = too_near.topk(min(hardest, distances.shape[1]), largest=False).values
     anchor, match = right.nonzero(as_tuple=True)
     return functional.relu(margin + distances[anchor, match][:, None] - too_near[anchor]).sum()
 
