@@ -248,8 +248,11 @@ def draw(graph: Graph) -> tuple[Image.Image, np.ndarray]:
         owner.paste(number, corner, layer.getchannel("A").point([0] * OPAQUE + [255] * (256 - OPAQUE)))
     cut = (0, 0, graph.width * ZOOM, graph.height * ZOOM)
     owners = np.asarray(owner.crop(cut)).reshape(graph.height, ZOOM, graph.width, ZOOM)
-    numbers = np.arange(1, len(graph.things) + 1, dtype=owners.dtype).reshape(-1, 1, 1, 1, 1)
-    return _photograph(image.crop(cut).reduce(ZOOM), graph.look), (owners == numbers).any(axis=(2, 4))
+    numbers = np.arange(1, len(graph.things) + 1, dtype=owners.dtype).reshape(-1, 1, 1)
+    seen = np.zeros((len(graph.things), graph.height, graph.width), dtype=bool)
+    for row, column in itertools.product(range(ZOOM), repeat=2):
+        seen |= owners[:, row, :, column] == numbers
+    return _photograph(image.crop(cut).reduce(ZOOM), graph.look), seen
 
 
 def _photograph(picture: Image.Image, look: int) -> Image.Image:
