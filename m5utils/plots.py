@@ -143,10 +143,11 @@ def _logit_axis(axis: plt.Axes, low: float, high: float) -> None:
     axis.set_xscale("logit")
     ticks = [tick for tick in LOGIT_TICKS if low <= tick <= high]
     if len(ticks) < 2:
-        ticks = [tick for tick in MaxNLocator(4).tick_values(low, high) if 0 < tick < 1]
+        ticks = [tick for tick in MaxNLocator(4).tick_values(low, high) if low <= tick <= high] or [low]
     axis.set_xticks(ticks, [f"{tick:.3g}" for tick in ticks])
     axis.xaxis.set_minor_locator(NullLocator())
-    axis.set_xlim(*expit(logit([low, high]) + [-0.2, 0.2]))
+    margin = 0.02 + 0.04 * np.ptp(logit([low, high]))
+    axis.set_xlim(*expit(logit([low, high]) + [-margin, margin]))
 
 
 def confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:

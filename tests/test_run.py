@@ -231,7 +231,7 @@ def test_encoding_comes_once_and_before_those_that_use_it(house: Path, monkeypat
         tiny.write_whole(paths.NOTEBOOKS, number, "import m5utils.embeddings")
     monkeypatch.setattr(freshness, "data", lambda *_: {"mit_split/train": "1", "mit_split/test": "2"})
     todo = plan()["jobs"]
-    assert todo["encode_mit_split"] == {"stamp": "encode_mit_split.ok", "after": [], "priority": 5}
+    assert todo["encode_mit_split"] == {"stamp": "encode_mit_split.ok", "after": [], "priority": 6}
     assert [name for name in todo if name.startswith("encode")] == ["encode_mit_split"]
     first = [todo[number]["after"][:1] for number in ("01", "02", "05")]
     assert first == [["encode_mit_split"], ["encode_mit_split"], ["02"]]
