@@ -23,9 +23,9 @@ from m5utils import freshness, paths, report
 READS = {
     "12": ("01", "02", "03", "04", "05", "07", "08", "09"),
 }
-# Which starts first where there are cores for some only: the encoding, for which others wait, then what trains
-# whole networks, the longest of them before the others, since 05 shows these networks and would only wait
-# for them; then what trains long; the short ones at the end, when they leave no core without work for long.
+# Which starts first where there are cores for some only: the encoding, for which others wait; then what
+# trains whole networks, which 05 shows and would wait for, the longest first; then what trains long. The
+# short ones come at the end, where they leave no core without work for long.
 FIRST = {"encoding": 6, "04": 5, "02": 4, "03": 4}
 FIRST |= dict.fromkeys(("06", "07", "09", "10", "11"), 3)  # the others: 2
 VERSIONS_OF = ("torch", "torchvision", "numpy", "scikit-learn", "pytorch-metric-learning", "umap-learn")
