@@ -66,7 +66,10 @@ class LanguageModel(nn.Module):
     def loss(self, images: Tensor, numbers: Tensor) -> Tensor:
         """Mean cross-entropy of the places of n captions, each beside its image (prepared, see `heads`)."""
         said, there, whose = self.places(numbers)
-        logits = (said + self.see.project(images)[whose]) @ self.words.weight.T + self.bias
+        seen = self.see.project(images).index_select(
+            0, whose
+        )  # its gradient adds up in one order, [whose] not
+        logits = (said + seen) @ self.words.weight.T + self.bias
         return functional.cross_entropy(logits, there)
 
     @torch.no_grad()

@@ -91,6 +91,19 @@ def test_the_loss_is_minus_the_mean_log_likelihood_and_its_gradient_is_right(mod
     assert torch.autograd.gradcheck(loss, [each.requires_grad_() for each in inputs])
 
 
+def test_the_gradient_does_not_depend_on_which_thread_comes_first():
+    pairs, found = drawn.words(256), []
+    torch.set_num_threads(2)  # until the test ends
+    for _ in range(8):
+        torch.manual_seed(0)
+        model = sentence_likelihood.LanguageModel(pairs, least=1, dim=128, width=16)
+        images = model.see.prepared(pairs.images)[torch.from_numpy(pairs.image_of)]
+        model.loss(images, pairs.captions).backward()
+        found.append([weights.grad for weights in model.parameters()])
+    for again in found[1:]:
+        assert all(torch.equal(*pair) for pair in zip(found[0], again, strict=True))
+
+
 class Loss(torch.nn.Module):
     def __init__(self, of):
         super().__init__()
