@@ -109,8 +109,8 @@ def datasets(names: Iterable[str], function: str = "for_profile") -> dict[str, C
     """The `for_profile` of every dataset among these modules, by the dataset's name.
 
     A dataset is a module of `m5utils.datasets` with `for_profile(profile)`, which gives splits that
-    have `files` (names), `paths()` and `annotations()`, see `datasets.listed`. What a notebook uses where it
-    is there, and needs not, is given by a `function` of another name.
+    have `files` (names), `paths()` and `annotations()`, see `datasets.listed`. Data that a notebook uses
+    where it is there, and can do without, is given by a `function` of another name.
     """
     inside = [name for name in names if name.startswith(f"{PACKAGE.name}.datasets.")]
     load = {

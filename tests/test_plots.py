@@ -127,6 +127,17 @@ def test_rows_near_one_are_apart_and_none_falls_off_the_axis(values, level):
     assert to_screen((0.99, 0))[0] - to_screen((0.9, 0))[0] > to_screen((0.59, 0))[0] - to_screen((0.5, 0))[0]
 
 
+@pytest.mark.parametrize(("low", "high"), [(0.488, 0.586), (0.3, 0.31), (0.537, 0.537), (0.02, 0.995)])
+def test_the_axis_is_as_wide_as_what_it_shows(low, high):
+    rows = pd.DataFrame({"value": [(low + high) / 2], "low": [low], "high": [high]}, index=["a"])
+    axis = plots.intervals(rows, "R@10").axes[0]
+    left, right = (np.log(x / (1 - x)) for x in axis.get_xlim())
+    shown = np.log(high / (1 - high)) - np.log(low / (1 - low))
+    assert right - left == pytest.approx(1.08 * shown + 0.04)
+    assert ((low <= axis.get_xticks()) & (axis.get_xticks() <= high)).all()
+    assert len(axis.get_xticks()) > (low < high)
+
+
 def test_a_value_outside_its_interval_is_drawn_without_that_end():
     rows = pd.DataFrame({"value": [0.4, 0.7], "low": [0.5, 0.6], "high": [0.6, 0.65]}, index=["a", "b"])
     ends = [line[:, 0] for line in plots.intervals(rows, "MAP").axes[0].collections[0].get_segments()]
