@@ -20,12 +20,18 @@ PRODUCTS: dict[str, Callable[[Tensor, Tensor, Tensor], object]] = {
     "product_numpy": lambda left, right, out: np.matmul(left.numpy(), right.numpy().T, out=out.numpy()),
 }
 
+PAUSE = 0.2  # seconds
+
 
 def interleaved(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Seconds of each call: the least of several, taken in turns so that a busy spell hits all alike."""
+    """Seconds of each call: the least of several, taken in turns so that a busy spell hits all alike.
+
+    A pause before each: OpenBLAS's threads spin for a while after a product, on the cores of who comes next.
+    """
     seconds = dict.fromkeys(calls, float("inf"))
     for _ in range(rounds):
         for name, call in calls.items():
+            time.sleep(PAUSE)
             started = time.perf_counter()
             call()
             seconds[name] = min(seconds[name], time.perf_counter() - started)
