@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import torch
+from llvmlite.binding import get_host_cpu_name
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
@@ -18,14 +19,19 @@ Done = TypeVar("Done")
 # differs: equal embeddings would get unequal scores. Operands are padded with zeros to this multiple.
 PADDING = 16
 _ONEDNN = torch.backends.mkldnn.is_available()
-_WIDE = _ONEDNN and torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+_WIDE = (
+    _ONEDNN
+    and torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+    and get_host_cpu_name().startswith("znver")  # AMD's
+)
 
 
 def multiply(left: Tensor, right: Tensor, out: Tensor | None = None) -> Tensor:
     """Left times right transposed, equal rows giving equal products wherever they stand.
 
-    By MKL (torch's `mm`), a sixth faster than oneDNN where both have AVX2; by oneDNN where there is AVX-512,
-    which MKL leaves idle on AMD's processors. NumPy's OpenBLAS lets a product depend on the row's place.
+    By MKL (torch's `mm`), faster than oneDNN by a sixth where both have AVX2 and by a tenth where both have
+    AVX-512; by oneDNN on AMD's processors with AVX-512, which MKL leaves idle there. NumPy's OpenBLAS lets a
+    product depend on the row's place.
 
     Args:
         left: (n, dim).
