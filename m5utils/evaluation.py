@@ -51,8 +51,8 @@ class Task:
         """What every table must state: split, numbers of queries and gallery images, seeds, interval."""
         return (
             f"{len(self.query_images):,} queries ({split}), gallery of {len(self.gallery_images):,}, "
-            f"{len(self.gallery_images.classes)} classes. Percent: mean over queries and {seeds} seed(s) "
-            "± standard deviation over seeds [95 % bootstrap interval over queries]."
+            f"{len(self.gallery_images.classes)} classes. Percent: mean over queries and "
+            f"{metrics.over_seeds(seeds)} [95 % bootstrap interval over queries]."
         )
 
 
@@ -85,6 +85,11 @@ class Judgement:
         """The standard deviation over seeds of the mean over queries (n - 1; 0 for a single seed)."""
         per_seed = self.values[metric].mean(axis=1)
         return float(per_seed.std(ddof=1)) if len(per_seed) > 1 else 0.0
+
+    def cell(self, metric: str, resamples: int) -> str:
+        """For a table: mean ± standard deviation over seeds, if there are several [95 % interval]."""
+        std = self.std(metric) if len(self.values[metric]) > 1 else None
+        return metrics.in_percent(self.mean(metric), std, *self.interval(metric, resamples))
 
     def interval(self, metric: str, resamples: int) -> tuple[float, float]:
         """Low and high of the 95 % bootstrap interval of the mean over queries."""
@@ -286,13 +291,7 @@ def table(
     """
     rows = {}
     for name in sorted(judged, key=lambda name: -judged[name].mean("map")):
-        numbers = judged[name].numbers(name, resamples)
-        rows[name] = {}
-        for metric, title in SHOWN.items():
-            mean, std, low, high = (
-                100 * numbers[f"{name}/{metric}{what}"] for what in ("", "/std", "/low", "/high")
-            )
-            rows[name][title] = f"{mean:.1f} ± {std:.1f} [{low:.1f}, {high:.1f}]"
+        rows[name] = {title: judged[name].cell(metric, resamples) for metric, title in SHOWN.items()}
     if chance is not None:
         rows["chance"] = {title: f"{100 * chance[metric]:.1f}" for metric, title in SHOWN.items()}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")
@@ -312,10 +311,8 @@ def pair_table(
     for name in sorted(judged, key=lambda name: -judged[name].recall_sum()):
         rows[name] = {}
         for direction, each in judged[name].directions().items():
-            low, high = (100 * end for end in each.interval("recall@1", resamples))
-            short, first = _SHORT[direction], 100 * each.mean("recall@1")
-            spread = f" ± {100 * each.std('recall@1'):.1f}" if len(each.values["rank"]) > 1 else ""
-            rows[name][f"{short} R@1"] = f"{first:.1f}{spread} [{low:.1f}, {high:.1f}]"
+            short = _SHORT[direction]
+            rows[name][f"{short} R@1"] = each.cell("recall@1", resamples)
             rows[name] |= {f"{short} R@{k}": f"{100 * each.mean(f'recall@{k}'):.1f}" for k in (5, 10)}
             rows[name][f"{short} median"] = f"{judged[name].median_rank(direction):.0f}"
         rows[name]["rsum"] = f"{100 * judged[name].recall_sum():.1f}"

@@ -292,6 +292,22 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
+def over_seeds(n_seeds: int) -> str:
+    """What a table's caption says of its repetitions: "1 seed", or how many and that ± is their deviation."""
+    return "1 seed" if n_seeds == 1 else f"{n_seeds} seeds ± standard deviation over seeds"
+
+
+def in_percent(mean: float, std: float | None, low: float, high: float) -> str:
+    """A table's cell: mean ± standard deviation (None: there was one seed) [interval].
+
+    Example:
+        >>> in_percent(0.973, 0.002, 0.96, 0.984)
+        '97.3 ± 0.2 [96.0, 98.4]'
+    """
+    spread = "" if std is None else f" ± {100 * std:.1f}"
+    return f"{100 * mean:.1f}{spread} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
 def paired_difference(
     values_a: ArrayLike, values_b: ArrayLike, resamples: int, seed: int, groups: ArrayLike | None = None
 ) -> tuple[float, float, float]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torch import Tensor
 
-from m5utils import products, relevance
+from m5utils import metrics, products, relevance
 
 LABELS = ("full", "file")
 ALIKE = 0.5  # a weighted Jaccard index from which two pictures count as alike where yes or no is asked
@@ -99,8 +99,8 @@ class ObjectTask:
         """What every table must state: setting, sizes, seeds, interval."""
         return (
             f"{self.setting}: {len(self.query.ids):,} queries, gallery of {len(self.gallery.ids):,}. "
-            f"Percent: mean over the queries that have an answer and {seeds} seed(s) ± standard deviation "
-            "over seeds [95 % bootstrap interval over queries]."
+            f"Percent: mean over the queries that have an answer and {metrics.over_seeds(seeds)} "
+            "[95 % bootstrap interval over queries]."
         )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import sparse
 from torch import Tensor
 
-from m5utils import paths, products, relevance
+from m5utils import metrics, paths, products, relevance
 
 
 @dataclass(frozen=True, eq=False)  # equal if it is the same one: tensors have no one answer to ==
@@ -113,6 +113,6 @@ class PairTask:
         images, captions = len(self.ranked.images), len(self.ranked.captions)
         return (
             f"{self.setting}: all {images:,} images and {captions:,} captions are queries, and each other's "
-            f"gallery. R@K in percent, mean over queries and {seeds} seed(s) ± standard deviation over seeds "
+            f"gallery. R@K in percent, mean over queries and {metrics.over_seeds(seeds)} "
             "[95 % bootstrap interval over images]; median rank; rsum of 600."
         )

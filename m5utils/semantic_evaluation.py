@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from m5utils import graded, search, semantic_heads
+from m5utils import graded, metrics, search, semantic_heads
 from m5utils.evaluation import Judgement
 from m5utils.semantic_heads import Recipe
 from m5utils.semantic_triplets import Described
@@ -53,7 +53,7 @@ class SemanticTask:
         return (
             f"{self.setting}: {n:,} queries, each with the other {n - 1:,} images as gallery. Area under "
             f"NDCG (R = 1 to {most}) and PCC (R = 2 to {most}) in percent; gains are tf-idf similarities of "
-            f"the captions. Mean over queries and {seeds} seed(s) ± standard deviation over seeds [95 % "
+            f"the captions. Mean over queries and {metrics.over_seeds(seeds)} [95 % "
             "bootstrap interval over queries]."
         )
 
@@ -234,15 +234,10 @@ def table(judged: dict[str, Curves], resamples: int, agreement: dict[str, str] |
     """
     rows = {}
     for name, curves in judged.items():
-        keyed, rows[name] = numbers(curves, name, resamples), {}
-        for metric, title in (("ndcg_auc", "NDCG AUC"), ("pcc_auc", "PCC AUC")):
-            if f"{name}/{metric}" not in keyed:
-                rows[name][title] = "undefined"
-                continue
-            mean, std, low, high = (
-                100 * keyed[f"{name}/{metric}{what}"] for what in ("", "/std", "/low", "/high")
-            )
-            rows[name][title] = f"{mean:.1f} ± {std:.1f} [{low:.1f}, {high:.1f}]"
+        rows[name] = {
+            title: curves.judged.cell(metric, resamples) if curves.judged.values[metric].size else "undefined"
+            for metric, title in (("ndcg_auc", "NDCG AUC"), ("pcc_auc", "PCC AUC"))
+        }
         if agreement is not None:
             rows[name]["US"] = agreement.get(name, "–")
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")

@@ -45,7 +45,8 @@ def test_the_task_to_choose_by_knows_nothing_of_the_queries():
     assert held_out.query.features.tolist() == [[4, 2, 0]]
     assert "validation part of train: 1 queries, gallery of 2" in held_out.caption()
     assert "drawn, test: 2 queries, gallery of 4" in TASK.caption(seeds=3)
-    assert "3 seed(s)" in TASK.caption(seeds=3)
+    assert "3 seeds ± standard deviation over seeds [95 %" in TASK.caption(seeds=3)
+    assert "1 seed [95 %" in TASK.caption()
 
 
 def test_a_query_never_finds_itself():
