@@ -19,11 +19,14 @@ Done = TypeVar("Done")
 # differs: equal embeddings would get unequal scores. Operands are padded with zeros to this multiple.
 PADDING = 16
 _ONEDNN = torch.backends.mkldnn.is_available()
-_WIDE = (
-    _ONEDNN
-    and torch.backends.cpu.get_cpu_capability().startswith("AVX512")
-    and get_host_cpu_name().startswith("znver")  # AMD's
-)
+
+
+def left_idle_by_mkl(instructions: str, processor: str) -> bool:
+    """Whether MKL leaves AVX-512 idle: on AMD's processors ("znver4", …) that have it."""
+    return instructions.startswith("AVX512") and processor.startswith("znver")
+
+
+_WIDE = _ONEDNN and left_idle_by_mkl(torch.backends.cpu.get_cpu_capability(), get_host_cpu_name())
 
 
 def multiply(left: Tensor, right: Tensor, out: Tensor | None = None) -> Tensor:

@@ -7,9 +7,17 @@ from reference import gaussian
 from m5utils import products
 
 
+@pytest.mark.parametrize(
+    ("instructions", "processor", "idle"),
+    [("AVX512", "znver4", True), ("AVX512", "emeraldrapids", False), ("AVX2", "znver3", False)],
+)
+def test_onednn_is_for_processors_whose_avx512_mkl_leaves_idle(instructions, processor, idle):
+    assert products.left_idle_by_mkl(instructions, processor) is idle
+
+
 @pytest.fixture(params=["taken", "onednn"])
 def kernel(request, monkeypatch):
-    """The one that this processor takes, and the one that a processor with AVX-512 would."""
+    """The one that this processor takes, and the one that AMD's with AVX-512 would."""
     if request.param == "onednn":
         if not torch.backends.mkldnn.is_available():
             pytest.skip("this torch has no oneDNN")
