@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from m5utils import report
+from m5utils.metrics import in_percent
 
 # The rows: what the reader sees, and where its numbers stand. Settings are no rows.
 SCENES = {
@@ -168,9 +169,8 @@ def _chance(numbers: dict[str, float], rows: dict[str, str], metrics: dict[str, 
 
 def _cell(numbers: dict[str, float], key: str, spread: bool) -> str:
     """Mean ± standard deviation [interval]; no deviation where there is none, one run or nothing trained."""
-    mean, std, low, high = (100 * _number(numbers, key + what) for what in ("", "/std", "/low", "/high"))
-    deviation = rf" $\pm$ {std:.1f}" if spread and std > 0 else ""
-    return f"{mean:.1f}{deviation} [{low:.1f}, {high:.1f}]"
+    mean, std, low, high = (_number(numbers, key + what) for what in ("", "/std", "/low", "/high"))
+    return in_percent(mean, std if spread and std > 0 else None, low, high).replace("±", r"$\pm$")
 
 
 def _number(numbers: dict[str, float], key: str) -> float:

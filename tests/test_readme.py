@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from m5utils import paths
+from m5utils.metrics import in_percent
 
 README = (paths.ROOT / "README.md").read_text(encoding="utf-8")
 LAB = paths.GENERATED / "lab"
@@ -61,8 +62,8 @@ def table(title: str, numbers: dict[str, float], metrics: dict[str, str], by: st
 
 
 def of(numbers: dict[str, float], key: str) -> str:
-    mean, std, low, high = (100 * numbers[key + what] for what in ("", "/std", "/low", "/high"))
-    return f"{mean:.1f} ± {std:.1f} [{low:.1f}, {high:.1f}]"
+    mean, std, low, high = (numbers[key + what] for what in ("", "/std", "/low", "/high"))
+    return in_percent(mean, std or None, low, high)  # 0: one seed, or nothing trained
 
 
 @pytest.mark.parametrize(("task", "expected"), [("scenes", of_scenes), ("captions", of_captions)])
